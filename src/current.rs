@@ -1,0 +1,116 @@
+#![expect(unsafe_code, reason = "the context is a pointer to a frame further up the stack")]
+//! What runs on this thread: the crate's only thread-local.
+//!
+//! The thread-local is a pointer to a [`Context`] that lies in a frame further up the stack, or null outside any task. On a
+//! worker thread it belongs to the running fiber: a fiber that suspends with another context than the worker's own puts
+//! the worker's back and takes its own again when it is resumed.
+
+use crate::executor::Executor;
+use crate::runtime::Worker;
+use std::cell::Cell;
+use std::ptr::{self, NonNull};
+
+/// Where a call of a `yield_*` function goes.
+#[derive(Clone, Copy)]
+pub(crate) enum Context<'e> {
+    /// A task of the fiber runtime: this worker forks.
+    Fibers(NonNull<Worker>),
+    /// A task of another backend.
+    Backend {
+        executor: &'e dyn Executor,
+        level: usize,
+        /// The worker whose fiber the task runs on, if it is one.
+        worker: Option<NonNull<Worker>>,
+    },
+}
+
+thread_local! {
+    static CURRENT: Cell<*const Context<'static>> = const { Cell::new(ptr::null()) };
+}
+
+/// Reads the thread-local by value. Never inlined, so that no caller keeps the address of a thread-local in a register
+/// while it suspends.
+#[inline(never)]
+fn pointer() -> *const Context<'static> {
+    CURRENT.get()
+}
+
+#[inline(never)]
+fn set_pointer(context: *const Context<'static>) {
+    CURRENT.set(context);
+}
+
+/// The context of the running task; `None` outside any. To be used before the task ends.
+#[inline]
+pub(crate) fn context<'e>() -> Option<Context<'e>> {
+    // SAFETY: a context outlives the time it is current, and the copy is made at once.
+    unsafe { pointer().as_ref() }.copied()
+}
+
+/// The worker that the calling thread is, if it runs fibers.
+#[inline]
+pub(crate) fn worker<'a>() -> Option<&'a Worker> {
+    let worker = match context()? {
+        Context::Fibers(worker) => worker,
+        Context::Backend { worker, .. } => worker?,
+    };
+    // SAFETY: a worker outlives its fibers, and the caller runs on one of them.
+    Some(unsafe { worker.as_ref() })
+}
+
+/// Whether the running task is one of the executor of that identity, and not of the fiber runtime.
+pub(crate) fn is_task_of(identity: *const ()) -> bool {
+    match context() {
+        Some(Context::Backend { executor, .. }) => executor.identity() == identity,
+        Some(Context::Fibers(_)) | None => false,
+    }
+}
+
+/// The level of a batch that is made here and runs on the executor of that identity.
+pub(crate) fn level_on(identity: *const ()) -> usize {
+    match context() {
+        Some(Context::Backend { level, .. }) if is_task_of(identity) => level + 1,
+        _ => 0,
+    }
+}
+
+/// Puts the former context back.
+struct Restore(*const Context<'static>);
+
+impl Drop for Restore {
+    fn drop(&mut self) {
+        set_pointer(self.0);
+    }
+}
+
+/// Runs `task` as a task of `executor` at the given level.
+pub(crate) fn enter<R>(executor: &dyn Executor, level: usize, task: impl FnOnce() -> R) -> R {
+    let worker = worker().map(NonNull::from);
+    let context = Context::Backend { executor, level, worker };
+    let _restore = Restore(pointer());
+    // The lifetime of the executor ends after `Restore` has taken the pointer back.
+    set_pointer((&raw const context).cast());
+    task()
+}
+
+/// Runs the loop of `worker` with its own context current.
+pub(crate) fn enter_worker(worker: &Worker, run: impl FnOnce()) {
+    let context = Context::Fibers(NonNull::from(worker));
+    worker.set_context(&raw const context);
+    let _restore = Restore(pointer());
+    set_pointer(&raw const context);
+    run();
+}
+
+/// Suspends the calling fiber until its waiter is woken.
+///
+/// # Panics
+///
+/// Panics outside a fiber, which is a mistake of this crate.
+pub(crate) fn suspend() {
+    let worker = worker().expect("only a fiber suspends");
+    let own = pointer();
+    set_pointer(worker.context());
+    worker.suspend();
+    set_pointer(own);
+}

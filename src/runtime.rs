@@ -1,0 +1,294 @@
+#![expect(unsafe_code, reason = "batches are handed over by raw pointers")]
+//! The fiber runtime: workers, what they share, and how work comes in from outside.
+
+pub(crate) mod affinity;
+mod deque;
+pub(crate) mod fence;
+mod fiber;
+mod gate;
+mod idle;
+mod inbox;
+mod root;
+mod stack;
+mod worker;
+
+pub(crate) use fiber::FiberRef;
+pub(crate) use root::RootBatch;
+pub(crate) use stack::{SMALLEST_STACK, check_size};
+pub(crate) use worker::Worker;
+
+use crate::batch::{Batch, Header};
+use crate::current::{self, Context};
+use crate::error::BuildError;
+use crate::handle::DetachedTask;
+use crate::waiter::{Parking, Waiter};
+use affinity::{Placement, ProcessMask};
+use crossbeam_utils::CachePadded;
+use deque::{Deque, Injector, Job, Stealer};
+use fiber::Fiber;
+use gate::Gate;
+use idle::Idle;
+use inbox::Inbox;
+use parking_lot::Mutex;
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::thread::{self, JoinHandle};
+
+/// What a runtime is started with.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    /// Where the workers run; one entry each.
+    pub(crate) placement: Placement,
+    /// The cores of the process.
+    pub(crate) mask: ProcessMask,
+    /// Usable bytes per stack.
+    pub(crate) stack_size: usize,
+    /// What the worker threads are called, up to their index.
+    pub(crate) thread_name: String,
+    /// What tells the executor that starts the runtime from others.
+    pub(crate) owner: usize,
+}
+
+/// What the workers of a runtime share with each other and with the outside.
+pub(crate) struct Shared {
+    gate: Gate,
+    injector: Injector<Job<Header>>,
+    idle: Idle,
+    seats: Box<[CachePadded<Seat>]>,
+    stack_size: usize,
+    mask: ProcessMask,
+    owner: usize,
+    ending: Mutex<Ending>,
+}
+
+/// What other threads see of a worker. Padded, because a waker of one worker must not slow down its neighbour.
+struct Seat {
+    inbox: Inbox<Fiber>,
+    stealer: Stealer<Header>,
+}
+
+/// The workers that have not ended, and who waits for them.
+struct Ending {
+    workers: usize,
+    waiters: Vec<Waiter>,
+}
+
+impl Shared {
+    fn inbox(&self, worker: usize) -> &Inbox<Fiber> {
+        &self.seats[worker].inbox
+    }
+
+    fn stealer(&self, worker: usize) -> &Stealer<Header> {
+        &self.seats[worker].stealer
+    }
+
+    fn workers(&self) -> usize {
+        self.seats.len()
+    }
+
+    fn wake(&self, worker: usize) {
+        self.idle.wake(worker);
+    }
+
+    fn stack_size(&self) -> usize {
+        self.stack_size
+    }
+
+    fn process_mask(&self) -> &ProcessMask {
+        &self.mask
+    }
+
+    /// Counts a root out, and lets the workers end if it was the last one.
+    fn leave(&self) {
+        if self.gate.leave() {
+            self.idle.wake_all();
+        }
+    }
+
+    /// Notes that a worker has ended.
+    fn worker_ended(&self) {
+        let waiters = {
+            let mut ending = self.ending.lock();
+            ending.workers -= 1;
+            if ending.workers == 0 { std::mem::take(&mut ending.waiters) } else { Vec::new() }
+        };
+        waiters.into_iter().for_each(Waiter::wake);
+    }
+
+    fn inject(&self, job: Job<Header>) {
+        self.injector.push(job);
+        self.idle.notify_from_outside();
+    }
+}
+
+/// Running workers. Dropping it closes it without waiting.
+pub(crate) struct Runtime {
+    shared: Arc<Shared>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    refused: Vec<usize>,
+}
+
+impl Runtime {
+    /// Starts the workers and waits until each has taken its place.
+    pub(crate) fn start(settings: &Settings) -> Result<Self, BuildError> {
+        fence::register();
+        let workers = settings.placement.workers();
+        let deques: Vec<_> = (0..workers).map(|_| Deque::new()).collect();
+        let seats = deques.iter().map(|deque| {
+            let seat = Seat { inbox: Inbox::new(), stealer: deque.stealer() };
+            CachePadded::new(seat)
+        });
+        let shared = Arc::new(Shared {
+            gate: Gate::new(),
+            injector: Injector::new(),
+            idle: Idle::new(workers),
+            seats: seats.collect(),
+            stack_size: settings.stack_size,
+            mask: settings.mask.clone(),
+            owner: settings.owner,
+            ending: Mutex::new(Ending { workers: 0, waiters: Vec::new() }),
+        });
+        let mut runtime = Self { shared, threads: Mutex::new(Vec::with_capacity(workers)), refused: Vec::new() };
+        let (placed, placements) = mpsc::channel();
+        for (index, deque) in deques.into_iter().enumerate() {
+            let started = runtime.start_worker(settings, index, deque, placed.clone());
+            if let Err(source) = started {
+                runtime.shutdown();
+                return Err(BuildError::Thread { worker: index, source });
+            }
+        }
+        drop(placed);
+        runtime.refused = placements.iter().filter_map(|(index, placed)| (!placed).then_some(index)).collect();
+        Ok(runtime)
+    }
+
+    fn start_worker(
+        &self,
+        settings: &Settings,
+        index: usize,
+        deque: Deque<Header>,
+        placed: mpsc::Sender<(usize, bool)>,
+    ) -> std::io::Result<()> {
+        let shared = Arc::clone(&self.shared);
+        let core = settings.placement.core_of(index);
+        shared.ending.lock().workers += 1;
+        let started = thread::Builder::new().name(format!("{}-{index}", settings.thread_name)).spawn(move || {
+            let took_place = core.is_none_or(affinity::pin_current_thread);
+            // Whoever started the thread may have given up on the others.
+            let _ = placed.send((index, took_place));
+            drop(placed);
+            let worker = Worker::new(Arc::clone(&shared), index, deque);
+            worker.run();
+            drop(worker);
+            shared.worker_ended();
+        });
+        match started {
+            Ok(thread) => {
+                self.threads.lock().push(thread);
+                Ok(())
+            }
+            Err(source) => {
+                self.shared.ending.lock().workers -= 1;
+                Err(source)
+            }
+        }
+    }
+
+    /// The workers that the system did not let be pinned.
+    pub(crate) fn refused(&self) -> &[usize] {
+        &self.refused
+    }
+
+    /// Runs a batch made inside or outside this runtime. Returns `false` without having run it if the runtime is closed.
+    #[must_use]
+    pub(crate) fn run_batch(&self, batch: &Batch<'_>) -> bool {
+        if run_at_home(self.shared.owner, batch) {
+            return true;
+        }
+        if !self.shared.gate.enter() {
+            return false;
+        }
+        let tasks = 0..batch.len();
+        self.shared.inject(Job { batch: batch.claim_all(), tasks });
+        batch.join();
+        self.shared.leave();
+        true
+    }
+
+    /// Starts a detached task, or drops it if the runtime is closed.
+    pub(crate) fn spawn(&self, task: DetachedTask) {
+        if self.shared.gate.enter() {
+            let batch = RootBatch::for_task(task, Arc::clone(&self.shared));
+            self.shared.inject(Job { batch, tasks: 0..1 });
+        }
+    }
+
+    /// Lets no more work in. The workers end after the work in hand.
+    pub(crate) fn close(&self) {
+        if self.shared.gate.close() {
+            self.shared.idle.wake_all();
+        }
+    }
+
+    /// Closes the runtime and waits for its threads, unless the caller is one of its tasks or unwinds on a fiber.
+    pub(crate) fn shutdown(&self) {
+        self.close();
+        let worker = current::worker();
+        let own = worker.is_some_and(|worker| worker.belongs_to(NonNull::from(&*self.shared)));
+        if own || worker.is_some() && thread::panicking() {
+            return;
+        }
+        let parking = Parking::here();
+        let ended = {
+            let mut ending = self.shared.ending.lock();
+            if ending.workers > 0 {
+                ending.waiters.push(parking.waiter());
+            }
+            ending.workers == 0
+        };
+        if !ended {
+            parking.wait();
+        }
+        let threads = std::mem::take(&mut *self.threads.lock());
+        for thread in threads {
+            // Nothing but the end of the thread is left, and nothing on it can have panicked.
+            let _ = thread.join();
+        }
+    }
+
+    /// Whether all workers have ended.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.shared.ending.lock().workers == 0
+    }
+}
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl std::fmt::Debug for Runtime {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Runtime").field("workers", &self.shared.workers()).finish_non_exhaustive()
+    }
+}
+
+/// Runs a batch as a fork if the caller is a task of the executor `owner`. Returns whether it is.
+#[must_use]
+pub(crate) fn run_at_home(owner: usize, batch: &Batch<'_>) -> bool {
+    let Some(Context::Fibers(worker)) = current::context() else {
+        return false;
+    };
+    // SAFETY: a worker outlives its fibers, and the caller runs on one of them.
+    let worker = unsafe { worker.as_ref() };
+    if worker.owner() != owner {
+        return false;
+    }
+    let header = batch.claim_all();
+    // SAFETY: the batch is live until `run_batch` returns, and claiming all of it leaves nobody else to know it.
+    unsafe { worker.fork(header) };
+    batch.note_joined();
+    true
+}

@@ -1,0 +1,481 @@
+#![expect(unsafe_code, reason = "slots are read without bounds checks, jobs carry pointers")]
+//! A worker's deque: jobs that have not started, each a range of the tasks of one batch.
+//!
+//! # Shape
+//!
+//! Every unstarted task has a *position*. The owner takes the task at the highest position, thieves take from the lowest,
+//! so two words describe the whole deque: `tail`, which only the owner writes, and `head`, which only the thief that holds
+//! the lock writes. A push of a batch adds one *slot* (batch, positions, and how positions map to task indices) and moves
+//! `tail` by the number of tasks; a batch of a million is one slot, and every task in it can still be stolen on its own.
+//!
+//! ```text
+//!        head                                  tail
+//!         v                                     v
+//!   ------+-------------------+-----+-----------+
+//!   stolen| slot 0            | 1   | 2         |      positions grow to the right
+//!   ------+-------------------+-----+-----------+
+//!    thieves take from here           the owner takes from here
+//! ```
+//!
+//! # Protocol
+//!
+//! This is the protocol of Cilk-5 (Frigo, Leiserson, Randall, PLDI 1998, section 5) with ranges for its elements and an
+//! asymmetric fence for its full one. To take a task, the owner lowers `tail` past it, passes a light fence and looks at
+//! `head`. To take tasks, the thief takes the lock, raises `head` past them, passes a heavy fence and looks at `tail`. Of
+//! two that want the same position at least one sees the other. A thief that sees the owner gives way: it puts `head` back.
+//! An owner that sees a thief takes the lock, so that no thief is half-way, and looks again.
+//!
+//! Why a thief may read a slot although the owner pushes and pops without the lock: after the look at `tail` the thief
+//! owns positions `head..raised`. The slot that holds them lies below `tail` and cannot be popped by the owner, because to
+//! do so it would have to take the slot's lowest position, which is below `head`, and would meet the lock first. Slots
+//! read *before* that look are guesses about how much to take, never more.
+//!
+//! A slot whose positions were all stolen stays until the owner finds the deque empty, which it can only do under the
+//! lock; it then starts again from position zero. So no slot is reused under a thief's eyes.
+//!
+//! The jobs that come from outside the executor go through [`Injector`], which is crossbeam's: there every party may
+//! push, and none is in a hurry. Its worker deque would serve here as well, but its owner pays a full fence for each task.
+
+use crate::sync::{AtomicPtr, AtomicUsize, Mutex, Ordering, heavy_fence, light_fence};
+use crossbeam_utils::CachePadded;
+use std::cell::Cell;
+use std::marker::PhantomData;
+use std::ops::Range;
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+pub(crate) use crossbeam_deque::{Injector, Steal};
+
+/// Slots of a fresh deque. One slot per nesting level is in use, so growth is rare.
+const INITIAL_SLOTS: usize = if cfg!(all(test, loom)) { 2 } else { 64 };
+
+/// Unstarted tasks of one batch, lowest index first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Job<B> {
+    pub(crate) batch: NonNull<B>,
+    pub(crate) tasks: Range<usize>,
+}
+
+// SAFETY: `batch` blocks the auto trait. A job is the right to run tasks of the batch, wherever that is; who makes the job
+// answers for the batch being one that other threads may use.
+unsafe impl<B> Send for Job<B> {}
+
+/// The entry of one batch. Written by the owner; a thief reads it under the rules of the module documentation.
+#[derive(Debug)]
+struct Slot<B> {
+    batch: AtomicPtr<B>,
+    /// The lowest position.
+    base: AtomicUsize,
+    /// One past the highest position.
+    end: AtomicUsize,
+    /// The task at a position has the index `key - position`, so that the owner runs a batch from its first task on.
+    key: AtomicUsize,
+}
+
+impl<B> Slot<B> {
+    fn vacant() -> Self {
+        Self {
+            batch: AtomicPtr::new(std::ptr::null_mut()),
+            base: AtomicUsize::new(0),
+            end: AtomicUsize::new(0),
+            key: AtomicUsize::new(0),
+        }
+    }
+}
+
+/// What thieves keep under the lock.
+#[derive(Debug)]
+struct Thieves<B> {
+    /// A slot at or below the one that holds `head`.
+    slot: usize,
+    /// All slots. Replaced by the owner when they run out.
+    slots: Arc<[Slot<B>]>,
+}
+
+#[derive(Debug)]
+struct Shared<B> {
+    /// One past the highest position; written by the owner. On its own line because the owner writes it at every task.
+    tail: CachePadded<AtomicUsize>,
+    /// The lowest position; written under the lock. On its own line because thieves poll it.
+    head: CachePadded<AtomicUsize>,
+    thieves: Mutex<Thieves<B>>,
+}
+
+/// The owner's end.
+#[derive(Debug)]
+pub(crate) struct Deque<B> {
+    shared: Arc<Shared<B>>,
+    /// The slots of `shared`, which only the owner replaces.
+    slots: Cell<NonNull<Slot<B>>>,
+    capacity: Cell<usize>,
+    /// Slots in use.
+    used: Cell<usize>,
+    _one_owner: PhantomData<*mut B>,
+}
+
+// SAFETY: `slots` and the marker block the auto trait. The slots are heap memory that `shared` owns, so they move along.
+unsafe impl<B> Send for Deque<B> {}
+
+/// The thieves' end.
+#[derive(Debug)]
+pub(crate) struct Stealer<B> {
+    shared: Arc<Shared<B>>,
+}
+
+impl<B> Deque<B> {
+    pub(crate) fn new() -> Self {
+        let slots = vacant_slots(INITIAL_SLOTS);
+        let first = first_slot(&slots);
+        let shared = Shared {
+            tail: CachePadded::new(AtomicUsize::new(0)),
+            head: CachePadded::new(AtomicUsize::new(0)),
+            thieves: Mutex::new(Thieves { slot: 0, slots }),
+        };
+        Self {
+            shared: Arc::new(shared),
+            slots: Cell::new(first),
+            capacity: Cell::new(INITIAL_SLOTS),
+            used: Cell::new(0),
+            _one_owner: PhantomData,
+        }
+    }
+
+    pub(crate) fn stealer(&self) -> Stealer<B> {
+        Stealer { shared: Arc::clone(&self.shared) }
+    }
+
+    /// Whether the owner has nothing to take. Never wrongly `true`.
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.used.get() == 0
+    }
+
+    /// Adds the job as the newest.
+    #[inline]
+    pub(crate) fn push(&self, job: Job<B>) {
+        let Job { batch, tasks } = job;
+        debug_assert!(!tasks.is_empty());
+        if self.used.get() == self.capacity.get() {
+            self.grow();
+        }
+        let base = self.shared.tail.load(Ordering::Relaxed);
+        let end = base + tasks.len();
+        let slot = self.slot(self.used.get());
+        slot.batch.store(batch.as_ptr(), Ordering::Relaxed);
+        slot.base.store(base, Ordering::Relaxed);
+        slot.end.store(end, Ordering::Relaxed);
+        slot.key.store(base + tasks.end - 1, Ordering::Relaxed);
+        self.used.set(self.used.get() + 1);
+        // ORDERING: Release publishes the slot and the batch; pairs with the loads of `tail` in `Stealer::steal`.
+        self.shared.tail.store(end, Ordering::Release);
+    }
+
+    /// Takes the newest task.
+    #[inline]
+    pub(crate) fn pop(&self) -> Option<(NonNull<B>, usize)> {
+        let newest = self.used.get().checked_sub(1)?;
+        let slot = self.slot(newest);
+        let batch = NonNull::new(slot.batch.load(Ordering::Relaxed))?;
+        self.take_from(newest).map(|idx| (batch, idx))
+    }
+
+    /// Takes the newest task if it is one of `batch`.
+    #[inline]
+    pub(crate) fn pop_of(&self, batch: NonNull<B>) -> Option<usize> {
+        let newest = self.used.get().checked_sub(1)?;
+        if self.slot(newest).batch.load(Ordering::Relaxed) != batch.as_ptr() {
+            return None;
+        }
+        self.take_from(newest)
+    }
+
+    /// Takes the highest position, which is in the slot `newest`, the last in use.
+    #[inline]
+    fn take_from(&self, newest: usize) -> Option<usize> {
+        let slot = self.slot(newest);
+        let position = self.shared.tail.load(Ordering::Relaxed) - 1;
+        // ORDERING: Release, although it publishes nothing new: a thief that reads this value rather than the one stored
+        // by `push` must see what `push` published.
+        self.shared.tail.store(position, Ordering::Release);
+        light_fence();
+        // ORDERING: Relaxed after the fence; pairs with the heavy fence in `Stealer::steal`.
+        if self.shared.head.load(Ordering::Relaxed) > position && !self.settle(position) {
+            return None;
+        }
+        if position == slot.base.load(Ordering::Relaxed) {
+            self.used.set(newest);
+        }
+        Some(slot.key.load(Ordering::Relaxed) - position)
+    }
+
+    /// Decides who gets `position`, which a thief has announced to take. Returns whether the owner does; if not, the deque
+    /// is empty and starts again from position zero.
+    #[cold]
+    #[inline(never)]
+    fn settle(&self, position: usize) -> bool {
+        let mut thieves = self.shared.thieves.lock();
+        // ORDERING: Relaxed. `head` is written under the lock.
+        if self.shared.head.load(Ordering::Relaxed) <= position {
+            return true;
+        }
+        thieves.slot = 0;
+        self.used.set(0);
+        self.shared.head.store(0, Ordering::Relaxed);
+        // ORDERING: Release, as in `take_from`.
+        self.shared.tail.store(0, Ordering::Release);
+        false
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn grow(&self) {
+        let capacity = self.capacity.get() * 2;
+        let slots = vacant_slots(capacity);
+        for (idx, to) in slots.iter().enumerate().take(self.used.get()) {
+            let from = self.slot(idx);
+            to.batch.store(from.batch.load(Ordering::Relaxed), Ordering::Relaxed);
+            to.base.store(from.base.load(Ordering::Relaxed), Ordering::Relaxed);
+            to.end.store(from.end.load(Ordering::Relaxed), Ordering::Relaxed);
+            to.key.store(from.key.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+        self.slots.set(first_slot(&slots));
+        self.capacity.set(capacity);
+        // Thieves look at slots under the lock only, so the old ones can be freed with it.
+        self.shared.thieves.lock().slots = slots;
+    }
+
+    #[inline]
+    fn slot(&self, idx: usize) -> &Slot<B> {
+        debug_assert!(idx < self.capacity.get());
+        // SAFETY: `idx` is below the capacity, so the slot lies within the allocation.
+        let slot = unsafe { self.slots.get().add(idx) };
+        // SAFETY: `shared` keeps the slots alive until `grow` replaces them, and no reference from here survives that.
+        unsafe { slot.as_ref() }
+    }
+}
+
+impl<B> Stealer<B> {
+    /// Takes the older half of the oldest job, or the whole of it if it is one task.
+    pub(crate) fn steal(&self) -> Steal<Job<B>> {
+        if self.is_empty() {
+            return Steal::Empty;
+        }
+        let Some(mut thieves) = self.shared.thieves.try_lock() else {
+            return Steal::Retry;
+        };
+        // ORDERING: Relaxed. `head` is written under the lock.
+        let head = self.shared.head.load(Ordering::Relaxed);
+        // ORDERING: Acquire, to guess from slots that are not older than `tail`.
+        let tail = self.shared.tail.load(Ordering::Acquire);
+        if head >= tail {
+            return Steal::Empty;
+        }
+        let guess = thieves.slot_of(head).map_or(1, |(_, end)| (end - head).div_ceil(2));
+        let mut raised = head + guess.clamp(1, tail - head);
+        self.shared.head.store(raised, Ordering::Relaxed);
+        heavy_fence();
+        // ORDERING: Acquire pairs with the stores of `tail` by the owner; the fence before it pairs with `take_from`.
+        if raised > self.shared.tail.load(Ordering::Acquire) {
+            self.shared.head.store(head, Ordering::Relaxed);
+            return Steal::Retry;
+        }
+        let (idx, end) = thieves.slot_of(head).expect("a position below the tail lies in a slot");
+        thieves.slot = idx;
+        if raised > end {
+            raised = end;
+            self.shared.head.store(raised, Ordering::Relaxed);
+        }
+        let slot = &thieves.slots[idx];
+        let key = slot.key.load(Ordering::Relaxed);
+        let batch = NonNull::new(slot.batch.load(Ordering::Relaxed)).expect("a slot in use has a batch");
+        Steal::Success(Job { batch, tasks: key + 1 - raised..key + 1 - head })
+    }
+
+    /// Whether there was nothing to steal at some moment during the call.
+    pub(crate) fn is_empty(&self) -> bool {
+        // ORDERING: Relaxed. A hint on the way; before parking, a fence precedes it (see `idle`).
+        self.shared.head.load(Ordering::Relaxed) >= self.shared.tail.load(Ordering::Relaxed)
+    }
+}
+
+impl<B> Thieves<B> {
+    /// The slot that holds `position`, and the end of it.
+    fn slot_of(&self, position: usize) -> Option<(usize, usize)> {
+        let ends = self.slots.iter().map(|slot| slot.end.load(Ordering::Relaxed));
+        ends.enumerate().skip(self.slot).find(|&(_, end)| end > position)
+    }
+}
+
+fn vacant_slots<B>(count: usize) -> Arc<[Slot<B>]> {
+    (0..count).map(|_| Slot::vacant()).collect()
+}
+
+fn first_slot<B>(slots: &Arc<[Slot<B>]>) -> NonNull<Slot<B>> {
+    NonNull::new(Arc::as_ptr(slots).cast_mut()).expect("an Arc is not null").cast()
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    fn batch(number: usize) -> NonNull<u8> {
+        NonNull::without_provenance(std::num::NonZero::new(number).unwrap())
+    }
+
+    fn job(number: usize, tasks: Range<usize>) -> Job<u8> {
+        Job { batch: batch(number), tasks }
+    }
+
+    #[test]
+    fn the_owner_takes_the_newest_batch_from_its_first_task_on() {
+        let deque = Deque::new();
+        deque.push(job(1, 1..4));
+        deque.push(job(2, 0..2));
+        let taken: Vec<_> = std::iter::from_fn(|| deque.pop()).collect();
+        let expected = [(2, 0), (2, 1), (1, 1), (1, 2), (1, 3)];
+        assert_eq!(taken, expected.map(|(number, idx)| (batch(number), idx)));
+        assert!(deque.is_empty());
+    }
+
+    #[test]
+    fn a_thief_takes_the_later_half_of_the_oldest_batch() {
+        let deque = Deque::new();
+        deque.push(job(1, 0..8));
+        deque.push(job(2, 0..8));
+        let stealer = deque.stealer();
+        assert_eq!(stealer.steal(), Steal::Success(job(1, 4..8)));
+        assert_eq!(stealer.steal(), Steal::Success(job(1, 2..4)));
+        assert_eq!(stealer.steal(), Steal::Success(job(1, 1..2)));
+        assert_eq!(stealer.steal(), Steal::Success(job(1, 0..1)));
+        assert_eq!(stealer.steal(), Steal::Success(job(2, 4..8)));
+        assert_eq!(deque.pop(), Some((batch(2), 0)));
+    }
+
+    #[test]
+    fn a_batch_stolen_whole_leaves_an_empty_deque_that_works_again() {
+        let deque = Deque::new();
+        let stealer = deque.stealer();
+        for round in 0..3 {
+            deque.push(job(1, 0..1));
+            assert_eq!(stealer.steal(), Steal::Success(job(1, 0..1)), "round {round}");
+            assert_eq!(stealer.steal(), Steal::Empty);
+            assert_eq!(deque.pop(), None);
+            assert!(deque.is_empty());
+        }
+    }
+
+    #[test]
+    fn only_tasks_of_the_named_batch_are_taken_by_name() {
+        let deque = Deque::new();
+        deque.push(job(1, 0..1));
+        deque.push(job(2, 0..1));
+        assert_eq!(deque.pop_of(batch(1)), None);
+        assert_eq!(deque.pop_of(batch(2)), Some(0));
+        assert_eq!(deque.pop_of(batch(2)), None);
+        assert_eq!(deque.pop_of(batch(1)), Some(0));
+    }
+
+    #[test]
+    fn slots_grow_with_the_nesting() {
+        let deque = Deque::new();
+        let levels = 3 * INITIAL_SLOTS;
+        (1..=levels).for_each(|level| deque.push(job(level, 0..1)));
+        assert_eq!(deque.stealer().steal(), Steal::Success(job(1, 0..1)));
+        for level in (2..=levels).rev() {
+            assert_eq!(deque.pop(), Some((batch(level), 0)));
+        }
+        assert_eq!(deque.pop(), None);
+    }
+
+    #[test]
+    fn every_task_is_taken_exactly_once_under_contention() {
+        const ROUNDS: usize = if cfg!(miri) { 20 } else { 20_000 };
+        let deque = Deque::new();
+        let taken: Vec<_> = (0..ROUNDS * 4).map(|_| AtomicUsize::new(0)).collect();
+        let finished = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                let stealer = deque.stealer();
+                scope.spawn({
+                    let (taken, finished) = (&taken, &finished);
+                    move || {
+                        while finished.load(Ordering::Acquire) == 0 {
+                            if let Steal::Success(job) = stealer.steal() {
+                                for idx in job.tasks {
+                                    taken[(job.batch.addr().get() - 1) * 4 + idx].fetch_add(1, Ordering::Relaxed);
+                                }
+                            }
+                            std::hint::spin_loop();
+                        }
+                    }
+                });
+            }
+            for round in 0..ROUNDS {
+                deque.push(job(round + 1, 0..4));
+                let wanted = if round % 7 == 0 { usize::MAX } else { 3 };
+                for (batch, idx) in std::iter::from_fn(|| deque.pop()).take(wanted) {
+                    taken[(batch.addr().get() - 1) * 4 + idx].fetch_add(1, Ordering::Relaxed);
+                }
+            }
+            for (batch, idx) in std::iter::from_fn(|| deque.pop()) {
+                taken[(batch.addr().get() - 1) * 4 + idx].fetch_add(1, Ordering::Relaxed);
+            }
+            finished.store(1, Ordering::Release);
+        });
+        assert!(taken.iter().all(|count| count.load(Ordering::Relaxed) == 1));
+    }
+}
+
+#[cfg(all(test, loom))]
+mod models {
+    use super::*;
+    use loom::thread;
+
+    fn job(number: usize, tasks: Range<usize>) -> Job<u8> {
+        Job { batch: NonNull::without_provenance(std::num::NonZero::new(number).unwrap()), tasks }
+    }
+
+    /// The owner pushes two batches and pops until the deque is empty, while thieves try once each.
+    fn explore(thieves: usize, batches: [usize; 2]) {
+        let mut model = loom::model::Builder::new();
+        model.preemption_bound = Some(3);
+        model.check(move || {
+            let deque = Deque::new();
+            let threads: Vec<_> = (0..thieves)
+                .map(|_| {
+                    let stealer = deque.stealer();
+                    thread::spawn(move || match stealer.steal() {
+                        Steal::Success(job) => job.tasks.map(|idx| (job.batch.addr().get(), idx)).collect(),
+                        Steal::Empty | Steal::Retry => Vec::new(),
+                    })
+                })
+                .collect();
+            let mut taken = Vec::new();
+            let mut pop_all = || {
+                while let Some((batch, idx)) = deque.pop() {
+                    taken.push((batch.addr().get(), idx));
+                }
+            };
+            deque.push(job(1, 0..batches[0]));
+            pop_all();
+            deque.push(job(2, 0..batches[1]));
+            pop_all();
+            for thread in threads {
+                taken.extend(thread.join().unwrap());
+            }
+            taken.sort_unstable();
+            let all = |number: usize| (0..batches[number - 1]).map(move |idx| (number, idx));
+            assert_eq!(taken, all(1).chain(all(2)).collect::<Vec<_>>());
+        });
+    }
+
+    #[test]
+    fn loom_every_task_is_taken_once_with_one_thief() {
+        explore(1, [2, 2]);
+    }
+
+    #[test]
+    fn loom_every_task_is_taken_once_with_two_thieves() {
+        explore(2, [1, 2]);
+    }
+}

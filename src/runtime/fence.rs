@@ -1,0 +1,76 @@
+//! An asymmetric pair of fences: one side runs at every task, the other at every theft.
+//!
+//! Two threads that each write one word and then read the other's (Dekker's pattern) must both put a full fence between
+//! the write and the read. Here one of the two threads does so at every task it starts, the other only when it steals or
+//! goes to sleep. So the frequent side pays nothing but a compiler fence, and the rare side asks the kernel to run a full
+//! fence on every core that executes this process (`membarrier`, Linux 4.14 and later). After [`heavy_fence`] returns,
+//! every other thread has passed a full fence at some point between its call and its return, which may be taken to stand
+//! where the thread's [`light_fence`] stands.
+//!
+//! Where the system call is missing or refused, both are `fence(SeqCst)`.
+
+use std::sync::atomic::{Ordering, compiler_fence, fence};
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod kernel {
+    use rustix::thread::{MembarrierCommand, MembarrierQuery, membarrier, membarrier_query};
+    use std::sync::Once;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    static REGISTER: Once = Once::new();
+    static AVAILABLE: AtomicBool = AtomicBool::new(false);
+
+    /// Announces to the kernel that this process uses expedited barriers.
+    pub(super) fn register() {
+        REGISTER.call_once(|| {
+            let supported = membarrier_query().contains(MembarrierQuery::PRIVATE_EXPEDITED);
+            let registered = supported && membarrier(MembarrierCommand::RegisterPrivateExpedited).is_ok();
+            AVAILABLE.store(registered, Ordering::Relaxed);
+        });
+    }
+
+    #[inline]
+    pub(super) fn available() -> bool {
+        // ORDERING: Relaxed. Threads that use the fences are started after `register` returned.
+        AVAILABLE.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn barrier() {
+        membarrier(MembarrierCommand::PrivateExpedited).expect("a registered process may ask for an expedited barrier");
+    }
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+mod kernel {
+    pub(super) fn register() {}
+
+    #[inline]
+    pub(super) fn available() -> bool {
+        false
+    }
+
+    pub(super) fn barrier() {}
+}
+
+/// Makes the fences ready; called before the first worker thread of the process starts.
+pub(crate) fn register() {
+    kernel::register();
+}
+
+/// The fence of the frequent side. Pairs with [`heavy_fence`].
+#[inline]
+pub(crate) fn light_fence() {
+    if kernel::available() {
+        compiler_fence(Ordering::SeqCst);
+    } else {
+        fence(Ordering::SeqCst);
+    }
+}
+
+/// The fence of the rare side. Pairs with [`light_fence`], and with any other full fence.
+pub(crate) fn heavy_fence() {
+    fence(Ordering::SeqCst);
+    if kernel::available() {
+        kernel::barrier();
+    }
+}

@@ -1,0 +1,362 @@
+#![expect(unsafe_code, reason = "fibers are coroutines on stacks of our own, referred to by pointers")]
+//! A fiber: a stack of its own on which tasks run, one after another.
+//!
+//! # States
+//!
+//! | state | who refers to the fiber |
+//! |---|---|
+//! | idle | the home worker's pool; its coroutine is suspended between two tasks |
+//! | running | the home worker's `current`, or, while it has resumed a child directly, that child's resumer chain |
+//! | suspended | the waiter of what it waits for, or the worker's queue of yielded fibers |
+//! | ready | the home worker's inbox or its queue of ready fibers |
+//!
+//! Only the home worker's thread ever looks into a fiber or resumes it, with one exception: any thread may put a suspended
+//! fiber into its home worker's inbox ([`FiberRef::make_ready`]), for which it needs the link and the home.
+//!
+//! The control block lies at the top of the stack itself, so that a suspended fiber whose task has small frames costs one
+//! page.
+
+use super::inbox::Linked;
+use super::stack::{FiberStack, StackPool, StackSpace};
+use super::{Shared, Worker};
+use crate::batch::Header;
+use corosensei::{Coroutine, CoroutineResult, Yielder};
+use std::cell::Cell;
+use std::io;
+use std::ptr::{self, NonNull};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicPtr, Ordering};
+
+/// What a fiber is resumed with: the batch whose task it is to run, or null to end. Ignored by a task that is resumed.
+type Input = *const Header;
+
+/// How a resume of a fiber ended: a word, so that it crosses the switch in a register.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "a finished fiber must be recycled, a suspended one must not"]
+pub(super) struct Step(usize);
+
+impl Step {
+    /// The task waits for something.
+    pub(super) const SUSPENDED: Self = Self(usize::MAX);
+
+    /// The fiber is free, having ended that many tasks for which nobody has arrived yet.
+    pub(super) fn finished(ended: usize) -> Self {
+        debug_assert_ne!(ended, usize::MAX);
+        Self(ended)
+    }
+
+    /// How many tasks the fiber ended, if it is free.
+    #[inline]
+    pub(super) fn ended(self) -> Option<usize> {
+        (self != Self::SUSPENDED).then_some(self.0)
+    }
+}
+
+/// Who is told of the tasks that a fiber ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Resumer {
+    /// The parent of the batch, which resumed the fiber directly and has not been suspended since. It counts by itself.
+    Parent,
+    /// The worker's loop. The fiber arrives for the tasks.
+    Loop,
+}
+
+/// The control block of a fiber.
+pub(crate) struct Fiber {
+    /// Touched by the home worker's thread only, and only between switches.
+    coroutine: Cell<Option<Coroutine<Input, Step, (), FiberStack>>>,
+    yielder: Cell<*const Yielder<Input, Step>>,
+    /// The index of the first task to run, while the fiber starts.
+    first: Cell<usize>,
+    resumer: Cell<Resumer>,
+    /// Links the fiber into the one list or queue that holds it.
+    link: AtomicPtr<Fiber>,
+    home: NonNull<Worker>,
+    home_index: usize,
+    shared: NonNull<Shared>,
+    space: StackSpace,
+}
+
+// SAFETY: `link` returns the one field; a fiber is in one list at a time.
+unsafe impl Linked for Fiber {
+    fn link(&self) -> &AtomicPtr<Self> {
+        &self.link
+    }
+}
+
+/// A fiber by reference. Good until its home worker retires the fiber, which it does only with idle ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FiberRef(NonNull<Fiber>);
+
+impl FiberRef {
+    /// The control block.
+    #[inline]
+    fn get(&self) -> &Fiber {
+        // SAFETY: a reference to a fiber is held only while the fiber is not retired.
+        unsafe { self.0.as_ref() }
+    }
+
+    /// Hands a suspended fiber to its home worker. Called once per suspension, from any thread.
+    pub(crate) fn make_ready(self) {
+        let fiber = self.get();
+        let (home, index) = (fiber.home, fiber.home_index);
+        let here = crate::current::worker();
+        if let Some(worker) = here.filter(|worker| ptr::eq(*worker, home.as_ptr())) {
+            worker.push_ready(self);
+            return;
+        }
+        let shared = fiber.shared;
+        // The home worker may run the fiber to its end, and the executor may be dropped, as soon as the fiber is in the
+        // inbox. A worker of the same executor keeps it alive; anybody else takes a share.
+        let _share = if here.is_some_and(|worker| worker.belongs_to(shared)) {
+            None
+        } else {
+            // SAFETY: the pointer came from an `Arc` that the home worker holds, which has a suspended fiber.
+            unsafe { Arc::increment_strong_count(shared.as_ptr()) };
+            // SAFETY: the share was taken above.
+            Some(unsafe { Arc::from_raw(shared.as_ptr()) })
+        };
+        // SAFETY: kept alive as said above.
+        let shared = unsafe { shared.as_ref() };
+        // SAFETY: the fiber is suspended and in no list, and it lives until its home worker has taken it out.
+        unsafe { shared.inbox(index).push(self.0) };
+        shared.wake(index);
+    }
+
+    /// Switches to the fiber until it suspends or is free. `batch` is for a fiber that starts.
+    ///
+    /// # Safety
+    ///
+    /// - The caller is the home worker's thread, and not this fiber or one that it resumed.
+    /// - An idle fiber gets a live batch and a claimed `first`; any other is ready or yielded.
+    #[inline]
+    unsafe fn switch(self, batch: Input) -> Step {
+        let coroutine = self.get().coroutine.as_ptr();
+        // SAFETY: only the resumer touches the coroutine, and this is the only resumer.
+        let coroutine = unsafe { (*coroutine).as_mut() };
+        match coroutine.map(|coroutine| coroutine.resume(batch)) {
+            Some(CoroutineResult::Yield(step)) => step,
+            // An idle fiber that was told to end.
+            Some(CoroutineResult::Return(())) | None => Step::finished(0),
+        }
+    }
+
+    /// Starts `first` and then what the deque has of the batch, on behalf of the batch's parent.
+    ///
+    /// # Safety
+    ///
+    /// The fiber is idle, the caller is on the home worker's thread, and `first` is claimed.
+    #[inline]
+    pub(super) unsafe fn start_for_parent(self, batch: NonNull<Header>, first: usize) -> Step {
+        self.get().first.set(first);
+        self.get().resumer.set(Resumer::Parent);
+        // SAFETY: as the caller says.
+        unsafe { self.switch(batch.as_ptr()) }
+    }
+
+    /// Starts `first` and then what the deque has of the batch, on behalf of the worker's loop.
+    ///
+    /// # Safety
+    ///
+    /// As [`start_for_parent`](Self::start_for_parent).
+    pub(super) unsafe fn start(self, batch: NonNull<Header>, first: usize) -> Step {
+        self.get().first.set(first);
+        self.get().resumer.set(Resumer::Loop);
+        // SAFETY: as the caller says.
+        unsafe { self.switch(batch.as_ptr()) }
+    }
+
+    /// Resumes a ready or yielded fiber.
+    ///
+    /// # Safety
+    ///
+    /// The fiber is one or the other, and the caller is the home worker's loop.
+    #[inline]
+    pub(super) unsafe fn resume(self) -> Step {
+        // SAFETY: as the caller says; the fiber is in the middle of a task and ignores the input.
+        unsafe { self.switch(ptr::null()) }
+    }
+
+    /// Suspends this fiber, which is the one running, until it is resumed.
+    ///
+    /// # Safety
+    ///
+    /// The caller runs on this fiber.
+    #[inline]
+    pub(super) unsafe fn suspend(self) {
+        self.get().resumer.set(Resumer::Loop);
+        // SAFETY: the yielder was noted when the fiber first ran, and its address does not change.
+        let yielder = unsafe { &*self.get().yielder.get() };
+        yielder.suspend(Step::SUSPENDED);
+    }
+
+    fn next(self) -> Option<Self> {
+        // ORDERING: Relaxed here and in `set_next`. The lists that use it belong to the home worker's thread.
+        NonNull::new(self.get().link.load(Ordering::Relaxed)).map(Self)
+    }
+
+    fn set_next(self, next: Option<Self>) {
+        self.get().link.store(next.map_or(ptr::null_mut(), |next| next.0.as_ptr()), Ordering::Relaxed);
+    }
+
+    /// The fiber that an inbox gave out.
+    pub(super) fn from_inbox(fiber: NonNull<Fiber>) -> Self {
+        Self(fiber)
+    }
+}
+
+/// What a fiber does from its first to its last resume.
+fn body(fiber: FiberRef, yielder: &Yielder<Input, Step>, mut input: Input) {
+    let control = fiber.get();
+    control.yielder.set(yielder);
+    // SAFETY: a worker outlives its fibers.
+    let home = unsafe { control.home.as_ref() };
+    while let Some(batch) = NonNull::new(input.cast_mut()) {
+        // SAFETY: who starts a fiber passes a live batch and a claimed index.
+        let ended = unsafe { Header::run_from(batch, control.first.get(), home) };
+        let step = match control.resumer.get() {
+            Resumer::Parent => Step::finished(ended),
+            Resumer::Loop => {
+                if ended > 0 {
+                    // SAFETY: these tasks have not arrived; the batch is not touched again.
+                    unsafe { Header::arrive(batch, ended) };
+                }
+                Step::finished(0)
+            }
+        };
+        input = yielder.suspend(step);
+    }
+}
+
+/// A queue of fibers of one worker, first in, first out.
+#[derive(Debug)]
+pub(super) struct FiberQueue {
+    first: Cell<Option<FiberRef>>,
+    last: Cell<Option<FiberRef>>,
+}
+
+impl FiberQueue {
+    pub(super) fn new() -> Self {
+        Self { first: Cell::new(None), last: Cell::new(None) }
+    }
+
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.first.get().is_none()
+    }
+
+    #[inline]
+    pub(super) fn push(&self, fiber: FiberRef) {
+        fiber.set_next(None);
+        match self.last.replace(Some(fiber)) {
+            Some(last) if !self.is_empty() => last.set_next(Some(fiber)),
+            _ => self.first.set(Some(fiber)),
+        }
+    }
+
+    #[inline]
+    pub(super) fn pop(&self) -> Option<FiberRef> {
+        let first = self.first.get()?;
+        self.first.set(first.next());
+        Some(first)
+    }
+}
+
+/// The idle fibers of one worker, and the stacks to make more.
+pub(super) struct FiberPool {
+    newest: Cell<Option<FiberRef>>,
+    idle: Cell<usize>,
+    /// Taken out while in use, so that no borrow of it can be met.
+    stacks: Cell<Option<StackPool>>,
+}
+
+impl FiberPool {
+    pub(super) fn new(stack_size: usize) -> Self {
+        Self { newest: Cell::new(None), idle: Cell::new(0), stacks: Cell::new(Some(StackPool::new(stack_size))) }
+    }
+
+    /// An idle fiber of `worker`: the one recycled last, or else a new one.
+    ///
+    /// # Errors
+    ///
+    /// What the system says when it does not give memory for a stack.
+    #[inline]
+    pub(super) fn take(&self, worker: &Worker) -> io::Result<FiberRef> {
+        match self.newest.get() {
+            Some(fiber) => {
+                self.newest.set(fiber.next());
+                self.idle.set(self.idle.get() - 1);
+                Ok(fiber)
+            }
+            None => self.create(worker),
+        }
+    }
+
+    /// Takes back a fiber that is free.
+    #[inline]
+    pub(super) fn recycle(&self, fiber: FiberRef) {
+        fiber.set_next(self.newest.replace(Some(fiber)));
+        self.idle.set(self.idle.get() + 1);
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn create(&self, worker: &Worker) -> io::Result<FiberRef> {
+        let space = self.with_stacks(StackPool::take)?;
+        let (control, stack) = space.split_top::<Fiber>();
+        let fiber = FiberRef(control);
+        let coroutine = Coroutine::with_stack(stack, move |yielder, input| body(fiber, yielder, input));
+        let block = Fiber {
+            coroutine: Cell::new(Some(coroutine)),
+            yielder: Cell::new(ptr::null()),
+            first: Cell::new(0),
+            resumer: Cell::new(Resumer::Loop),
+            link: AtomicPtr::new(ptr::null_mut()),
+            home: NonNull::from(worker),
+            home_index: worker.index(),
+            shared: worker.shared_pointer(),
+            space,
+        };
+        // SAFETY: the place was set aside for a control block and nothing uses it.
+        unsafe { control.write(block) };
+        Ok(fiber)
+    }
+
+    /// Retires idle fibers until no more than `keep` are left, and gives their memory back to the system.
+    pub(super) fn trim(&self, keep: usize) {
+        while self.idle.get() > keep {
+            let Some(space) = self.retire_one() else { return };
+            // SAFETY: the fiber that used the stack is gone.
+            unsafe { space.decommit() };
+            self.with_stacks(|stacks| stacks.give_back(space));
+        }
+    }
+
+    /// Ends an idle fiber and gives the stack that it used.
+    fn retire_one(&self) -> Option<StackSpace> {
+        let fiber = self.newest.get()?;
+        self.newest.set(fiber.next());
+        self.idle.set(self.idle.get() - 1);
+        let space = fiber.get().space;
+        // SAFETY: the fiber is idle and gets null, which lets its body return.
+        let step = unsafe { fiber.switch(ptr::null()) };
+        debug_assert_eq!(step, Step::finished(0));
+        // SAFETY: nothing refers to an idle fiber but the pool, which has just let go of it.
+        unsafe { fiber.0.drop_in_place() };
+        Some(space)
+    }
+
+    fn with_stacks<R>(&self, use_stacks: impl FnOnce(&mut StackPool) -> R) -> R {
+        let mut stacks = self.stacks.take().expect("nothing that uses the stacks comes back here");
+        let result = use_stacks(&mut stacks);
+        self.stacks.set(Some(stacks));
+        result
+    }
+}
+
+impl Drop for FiberPool {
+    /// Ends all idle fibers. The worker drops its pool when no other fibers are left.
+    fn drop(&mut self) {
+        while self.retire_one().is_some() {}
+    }
+}

@@ -1,0 +1,335 @@
+//! Who sleeps, who searches, and who wakes whom.
+//!
+//! # Protocol
+//!
+//! One word counts the workers that *search* (look for work at other workers) and those that *sleep* (parked or about to
+//! be). The rules:
+//!
+//! 1. Who makes work visible passes a fence and looks at the word. If nobody searches and somebody sleeps, it wakes one
+//!    sleeper, which counts as searching from that moment on.
+//! 2. A worker may start to search while fewer than half of the workers do.
+//! 3. A searcher that finds work and was the only one wakes another sleeper: while it searched, nobody else was woken.
+//! 4. A worker that finds nothing announces itself as a sleeper, giving up its place as a searcher in the same step, passes
+//!    a heavy fence, looks at all places once more, and parks only if they are empty.
+//!
+//! No wake-up is lost: of a push and an announcement, either the pusher sees the sleeper, or the sleeper's last look sees
+//! the push, because there is a fence between write and read on both sides. If the pusher sees a searcher and leaves it at
+//! that, the searcher either finds work and passes the favour on (rule 3), or comes to its own announcement later and
+//! sees the push in its last look.
+//!
+//! A fiber that becomes ready wakes one particular worker, its home ([`Idle::wake`]), and the look before parking includes
+//! the inbox, so the same argument holds.
+
+use crate::sync::{AtomicUsize, Mutex, Ordering, fence, heavy_fence, light_fence};
+
+const ONE_SLEEPING: usize = 1;
+const ONE_SEARCHING: usize = 1 << (usize::BITS / 2);
+const SLEEPING: usize = ONE_SEARCHING - 1;
+
+/// The idle workers of an executor.
+#[derive(Debug)]
+pub(crate) struct Idle {
+    /// Low half: workers that sleep. High half: workers that search. Changed under the lock where sleepers change, so
+    /// that the low half is the length of the list.
+    counts: AtomicUsize,
+    /// Indices of the workers that sleep, latest last: the one whose caches are warmest is woken first.
+    sleepers: Mutex<Vec<usize>>,
+    parkers: Box<[Parker]>,
+}
+
+/// What a worker does after its announcement was taken back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Awake {
+    /// It counts as searching.
+    Searching,
+    /// It does not.
+    Plain,
+}
+
+impl Idle {
+    pub(crate) fn new(workers: usize) -> Self {
+        Self {
+            counts: AtomicUsize::new(0),
+            sleepers: Mutex::new(Vec::with_capacity(workers)),
+            parkers: (0..workers).map(|_| Parker::new()).collect(),
+        }
+    }
+
+    /// Tells that a worker's deque has new work (rule 1).
+    #[inline]
+    pub(crate) fn notify(&self) {
+        light_fence();
+        // ORDERING: Relaxed after the fence; pairs with the heavy fence in `announce`.
+        if wants_waking(self.counts.load(Ordering::Relaxed)) {
+            self.wake_one();
+        }
+    }
+
+    /// Tells that there is new work, from a thread that may not be a worker.
+    pub(crate) fn notify_from_outside(&self) {
+        fence(Ordering::SeqCst);
+        if wants_waking(self.counts.load(Ordering::Relaxed)) {
+            self.wake_one();
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn wake_one(&self) {
+        let woken = {
+            let mut sleepers = self.sleepers.lock();
+            if !wants_waking(self.counts.load(Ordering::Relaxed)) {
+                return;
+            }
+            let woken = sleepers.pop().expect("the count of sleepers is the length of the list");
+            self.counts.fetch_add(ONE_SEARCHING - ONE_SLEEPING, Ordering::Relaxed);
+            woken
+        };
+        self.parkers[woken].unpark(Awake::Searching);
+    }
+
+    /// Wakes `worker` if it sleeps. Called after something was put where only that worker looks.
+    pub(crate) fn wake(&self, worker: usize) {
+        fence(Ordering::SeqCst);
+        if self.counts.load(Ordering::Relaxed) & SLEEPING == 0 {
+            return;
+        }
+        {
+            let mut sleepers = self.sleepers.lock();
+            let Some(at) = sleepers.iter().position(|&sleeper| sleeper == worker) else {
+                return;
+            };
+            sleepers.swap_remove(at);
+            self.counts.fetch_sub(ONE_SLEEPING, Ordering::Relaxed);
+        }
+        self.parkers[worker].unpark(Awake::Plain);
+    }
+
+    /// Wakes every sleeper, so that each sees that the executor is shutting down.
+    pub(crate) fn wake_all(&self) {
+        (0..self.parkers.len()).for_each(|worker| self.wake(worker));
+    }
+
+    /// Asks to search (rule 2). Whoever gets `true` calls [`stop_searching`](Self::stop_searching) or
+    /// [`announce`](Self::announce) in the end.
+    pub(crate) fn start_searching(&self) -> bool {
+        let searching = self.counts.load(Ordering::Relaxed) / ONE_SEARCHING;
+        if 2 * searching >= self.parkers.len() {
+            return false;
+        }
+        self.counts.fetch_add(ONE_SEARCHING, Ordering::Relaxed);
+        true
+    }
+
+    /// Ends a search that found work (rule 3).
+    pub(crate) fn stop_searching(&self) {
+        let before = self.counts.fetch_sub(ONE_SEARCHING, Ordering::Relaxed);
+        if before / ONE_SEARCHING == 1 {
+            self.notify_from_outside();
+        }
+    }
+
+    /// Announces that `worker` is about to park (rule 4). The caller looks for work once more and then calls either
+    /// [`retract`](Self::retract) or [`park`](Self::park).
+    pub(crate) fn announce(&self, worker: usize, was: Awake) {
+        {
+            let mut sleepers = self.sleepers.lock();
+            sleepers.push(worker);
+            let searching = if was == Awake::Searching { ONE_SEARCHING } else { 0 };
+            self.counts.fetch_add(ONE_SLEEPING.wrapping_sub(searching), Ordering::Relaxed);
+        }
+        heavy_fence();
+    }
+
+    /// Takes the announcement back because there is something to do.
+    pub(crate) fn retract(&self, worker: usize) -> Awake {
+        {
+            let mut sleepers = self.sleepers.lock();
+            if let Some(at) = sleepers.iter().position(|&sleeper| sleeper == worker) {
+                sleepers.swap_remove(at);
+                self.counts.fetch_sub(ONE_SLEEPING, Ordering::Relaxed);
+                return Awake::Plain;
+            }
+        }
+        // Somebody else took it back first, and is about to unpark this worker or has done so.
+        self.park(worker)
+    }
+
+    /// Parks the calling thread, which runs `worker`, until somebody wakes it.
+    pub(crate) fn park(&self, worker: usize) -> Awake {
+        self.parkers[worker].park()
+    }
+}
+
+/// Whether new work should wake a sleeper: somebody sleeps and nobody searches.
+#[inline]
+fn wants_waking(counts: usize) -> bool {
+    counts != 0 && counts <= SLEEPING
+}
+
+use parker::Parker;
+
+#[cfg(not(all(test, loom)))]
+mod parker {
+    use super::Awake;
+    use parking_lot::{Condvar, Mutex};
+
+    /// Where one worker parks. Holds at most one wake-up, which only a party that took the worker off the list gives.
+    #[derive(Debug)]
+    pub(super) struct Parker {
+        woken: Mutex<Option<Awake>>,
+        changed: Condvar,
+    }
+
+    impl Parker {
+        pub(super) fn new() -> Self {
+            Self { woken: Mutex::new(None), changed: Condvar::new() }
+        }
+
+        pub(super) fn unpark(&self, awake: Awake) {
+            *self.woken.lock() = Some(awake);
+            self.changed.notify_one();
+        }
+
+        pub(super) fn park(&self) -> Awake {
+            let mut woken = self.woken.lock();
+            loop {
+                if let Some(awake) = woken.take() {
+                    return awake;
+                }
+                self.changed.wait(&mut woken);
+            }
+        }
+    }
+}
+
+#[cfg(all(test, loom))]
+mod parker {
+    use super::Awake;
+    use loom::sync::{Condvar, Mutex};
+
+    #[derive(Debug)]
+    pub(super) struct Parker {
+        woken: Mutex<Option<Awake>>,
+        changed: Condvar,
+    }
+
+    impl Parker {
+        pub(super) fn new() -> Self {
+            Self { woken: Mutex::new(None), changed: Condvar::new() }
+        }
+
+        pub(super) fn unpark(&self, awake: Awake) {
+            *self.woken.lock().unwrap() = Some(awake);
+            self.changed.notify_one();
+        }
+
+        pub(super) fn park(&self) -> Awake {
+            let mut woken = self.woken.lock().unwrap();
+            loop {
+                if let Some(awake) = woken.take() {
+                    return awake;
+                }
+                woken = self.changed.wait(woken).unwrap();
+            }
+        }
+    }
+}
+
+#[cfg(all(test, loom))]
+mod models {
+    use super::*;
+    use loom::sync::Arc;
+    use loom::thread;
+
+    /// One place of work, and as many workers as the model wants. Loom reports a lost wake-up as a deadlock.
+    struct Place {
+        jobs: AtomicUsize,
+        idle: Idle,
+    }
+
+    impl Place {
+        fn take(&self) -> bool {
+            let take = |jobs: usize| jobs.checked_sub(1);
+            self.jobs.fetch_update(Ordering::Acquire, Ordering::Relaxed, take).is_ok()
+        }
+
+        /// What a worker does until it has got a job.
+        fn work(&self, worker: usize) {
+            let mut state = Awake::Plain;
+            loop {
+                if state == Awake::Plain && self.idle.start_searching() {
+                    state = Awake::Searching;
+                }
+                if self.take() {
+                    if state == Awake::Searching {
+                        self.idle.stop_searching();
+                    }
+                    return;
+                }
+                self.idle.announce(worker, state);
+                state = if self.jobs.load(Ordering::Relaxed) > 0 {
+                    self.idle.retract(worker)
+                } else {
+                    self.idle.park(worker)
+                };
+            }
+        }
+
+        fn push(&self) {
+            self.jobs.fetch_add(1, Ordering::Release);
+            self.idle.notify();
+        }
+    }
+
+    fn explore(workers: usize) {
+        let mut model = loom::model::Builder::new();
+        model.preemption_bound = Some(3);
+        model.check(move || {
+            let place = Arc::new(Place { jobs: AtomicUsize::new(0), idle: Idle::new(workers) });
+            let threads: Vec<_> = (0..workers)
+                .map(|worker| {
+                    let place = Arc::clone(&place);
+                    thread::spawn(move || place.work(worker))
+                })
+                .collect();
+            (0..workers).for_each(|_| place.push());
+            threads.into_iter().for_each(|thread| thread.join().unwrap());
+        });
+    }
+
+    #[test]
+    fn loom_no_push_is_missed_by_a_worker_that_goes_to_sleep() {
+        explore(1);
+    }
+
+    #[test]
+    fn loom_two_jobs_reach_two_workers_one_of_which_may_search() {
+        explore(2);
+    }
+
+    #[test]
+    fn loom_a_worker_is_woken_by_what_only_it_can_take() {
+        loom::model(|| {
+            let place = Arc::new(Place { jobs: AtomicUsize::new(0), idle: Idle::new(2) });
+            let worker = {
+                let place = Arc::clone(&place);
+                thread::spawn(move || {
+                    while !place.take() {
+                        place.idle.announce(1, Awake::Plain);
+                        let awake = if place.jobs.load(Ordering::Relaxed) > 0 {
+                            place.idle.retract(1)
+                        } else {
+                            place.idle.park(1)
+                        };
+                        assert_eq!(awake, Awake::Plain);
+                    }
+                })
+            };
+            place.jobs.fetch_add(1, Ordering::Release);
+            place.idle.wake(1);
+            worker.join().unwrap();
+        });
+    }
+}

@@ -1,0 +1,242 @@
+#![expect(unsafe_code, reason = "stacks are mapped memory")]
+//! Stacks for fibers, cut from large mappings.
+//!
+//! Address space is reserved in *slabs* of many stacks; memory is committed page by page as stacks are touched. Each
+//! stack's lowest page is a guard. Linux 6.13 and later can guard pages within a mapping (`MADV_GUARD_INSTALL`), so that a
+//! slab is one memory map however many stacks it holds; elsewhere each guard is made by `mprotect`, which splits the
+//! mapping in two per stack and runs into the limit of maps per process (`vm.max_map_count`) near 32,000 stacks.
+//!
+//! Since stacks have equal sizes, the same depth in each would fall into the same sets of the processor's caches. So the
+//! usable top of each is lowered by a *colour*, a multiple of [`COLOUR_STEP`].
+
+use corosensei::stack::{MIN_STACK_SIZE, STACK_ALIGNMENT, Stack, StackPointer};
+use rustix::mm::{Advice, MapFlags, MprotectFlags, ProtFlags};
+use std::ffi::c_void;
+use std::io;
+use std::num::NonZeroUsize;
+use std::ptr::{self, NonNull};
+
+/// Bytes between two colours.
+const COLOUR_STEP: usize = 448;
+/// How many colours there are. The control block, the colour and the frames of a task that forks fit into one page.
+const COLOURS: usize = 4;
+/// Stacks in the first slab of a pool; each further slab has twice as many as the one before.
+const FIRST_SLAB: usize = 32;
+/// No slab that holds more than one stack reserves more bytes than this.
+const LARGEST_SLAB: usize = 1 << 32;
+
+/// The smallest stack that runs a task which itself does little, in bytes.
+pub(crate) const SMALLEST_STACK: usize = 16 * 1024;
+
+/// The memory of one stack, guard included.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct StackSpace {
+    /// The lowest address.
+    bottom: NonNull<u8>,
+    size: usize,
+    colour: usize,
+}
+
+impl StackSpace {
+    /// Sets the highest `size_of::<T>()` bytes aside for a `T` and gives their address, and the stack that remains.
+    pub(super) fn split_top<T>(self) -> (NonNull<T>, FiberStack) {
+        let top = self.bottom.as_ptr().addr() + self.size;
+        let control = (top - size_of::<T>()) & !(align_of::<T>().max(64) - 1);
+        let base = (control - self.colour * COLOUR_STEP) & !(STACK_ALIGNMENT - 1);
+        let control = self.bottom.map_addr(|_| NonZeroUsize::new(control).expect("no mapping ends at address zero"));
+        let base = StackPointer::new(base).expect("no mapping ends at address zero");
+        (control.cast(), FiberStack { base, limit: self.bottom.addr() })
+    }
+
+    /// Gives the memory back to the system; the stack stays reserved and guarded.
+    ///
+    /// # Safety
+    ///
+    /// Nothing on the stack is in use.
+    pub(super) unsafe fn decommit(self) {
+        let page = page_size();
+        // SAFETY: the guard is one page, and the stack is larger.
+        let usable = unsafe { self.bottom.add(page) };
+        // SAFETY: the range is private anonymous memory of ours that nothing uses. What it says is advice.
+        let _ = unsafe { rustix::mm::madvise(usable.as_ptr().cast(), self.size - page, Advice::LinuxDontNeed) };
+    }
+}
+
+/// The part of a stack that its coroutine runs on.
+#[derive(Debug)]
+pub(super) struct FiberStack {
+    base: StackPointer,
+    limit: StackPointer,
+}
+
+// SAFETY: the stack has a guard page at its limit and more than the least size above it; both ends are aligned.
+unsafe impl Stack for FiberStack {
+    fn base(&self) -> StackPointer {
+        self.base
+    }
+
+    fn limit(&self) -> StackPointer {
+        self.limit
+    }
+}
+
+/// The stacks of one worker.
+#[derive(Debug)]
+pub(super) struct StackPool {
+    /// Bytes per stack, guard included.
+    stack_size: usize,
+    slabs: Vec<Slab>,
+    /// Stacks of the latest slab that have been given out.
+    used: usize,
+    /// Stacks that were given back.
+    free: Vec<StackSpace>,
+}
+
+impl StackPool {
+    /// A pool of stacks with `usable` bytes each.
+    pub(super) fn new(usable: usize) -> Self {
+        let stack_size = round_up(usable).expect("the size was checked when the executor was built");
+        Self { stack_size, slabs: Vec::new(), used: 0, free: Vec::new() }
+    }
+
+    /// A stack that nothing uses.
+    ///
+    /// # Errors
+    ///
+    /// What the system says when it does not give memory.
+    pub(super) fn take(&mut self) -> io::Result<StackSpace> {
+        if let Some(space) = self.free.pop() {
+            return Ok(space);
+        }
+        if self.slabs.last().is_none_or(|slab| self.used == slab.stacks) {
+            let doubled = self.slabs.last().map_or(FIRST_SLAB, |slab| slab.stacks * 2);
+            let stacks = doubled.min(LARGEST_SLAB / self.stack_size).max(1);
+            self.slabs.push(Slab::map(stacks, self.stack_size).or_else(|_| Slab::map(1, self.stack_size))?);
+            self.used = 0;
+        }
+        let slab = self.slabs.last().expect("one was just mapped if there was none");
+        let space = slab.stack(self.used, self.stack_size);
+        guard(space.bottom)?;
+        self.used += 1;
+        Ok(space)
+    }
+
+    /// Takes a stack back.
+    pub(super) fn give_back(&mut self, space: StackSpace) {
+        self.free.push(space);
+    }
+}
+
+/// Checks that stacks with `usable` bytes can be had.
+///
+/// # Errors
+///
+/// `Err(None)` if the size is too small, `Err(Some(_))` if the system does not give that much.
+pub(crate) fn check_size(usable: usize) -> Result<(), Option<io::Error>> {
+    if usable < SMALLEST_STACK.max(MIN_STACK_SIZE) {
+        return Err(None);
+    }
+    let size = round_up(usable).ok_or_else(|| Some(io::ErrorKind::OutOfMemory.into()))?;
+    Slab::map(1, size).map(drop).map_err(Some)
+}
+
+/// Bytes per stack for that many usable ones: a guard page more, and rounded up to pages.
+fn round_up(usable: usize) -> Option<usize> {
+    let page = page_size();
+    let size = usable.checked_next_multiple_of(page)?.checked_add(page)?;
+    isize::try_from(size).is_ok().then_some(size)
+}
+
+fn page_size() -> usize {
+    rustix::param::page_size()
+}
+
+/// One mapping.
+#[derive(Debug)]
+struct Slab {
+    bottom: NonNull<u8>,
+    bytes: usize,
+    stacks: usize,
+}
+
+impl Slab {
+    fn map(stacks: usize, stack_size: usize) -> io::Result<Self> {
+        let bytes = stacks.checked_mul(stack_size).ok_or(io::ErrorKind::OutOfMemory)?;
+        let protection = ProtFlags::READ | ProtFlags::WRITE;
+        let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
+        // SAFETY: a fresh anonymous mapping at an address that the system chooses.
+        let bottom = unsafe { rustix::mm::mmap_anonymous(ptr::null_mut(), bytes, protection, flags) }?;
+        #[cfg(target_os = "linux")]
+        {
+            // A huge page would commit two mebibytes for a fiber that uses one page.
+            // SAFETY: the range was just mapped. What it says is advice.
+            let _ = unsafe { rustix::mm::madvise(bottom, bytes, Advice::LinuxNoHugepage) };
+        }
+        let bottom = NonNull::new(bottom.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
+        Ok(Self { bottom, bytes, stacks })
+    }
+
+    fn stack(&self, idx: usize, size: usize) -> StackSpace {
+        debug_assert!(idx < self.stacks);
+        // SAFETY: `idx` is below the number of stacks, so the result lies within the mapping.
+        let bottom = unsafe { self.bottom.add(idx * size) };
+        StackSpace { bottom, size, colour: idx % COLOURS }
+    }
+}
+
+impl Drop for Slab {
+    fn drop(&mut self) {
+        // SAFETY: the pool is dropped after all fibers on its stacks have been retired.
+        let result = unsafe { rustix::mm::munmap(self.bottom.as_ptr().cast(), self.bytes) };
+        debug_assert!(result.is_ok(), "unmapping a whole mapping of ours cannot fail");
+    }
+}
+
+/// Makes the page at `bottom` a guard.
+fn guard(bottom: NonNull<u8>) -> io::Result<()> {
+    let address: *mut c_void = bottom.as_ptr().cast();
+    #[cfg(target_os = "linux")]
+    {
+        /// `MADV_GUARD_INSTALL`, which the C library's headers do not name yet.
+        const GUARD_INSTALL: i32 = 102;
+        // SAFETY: the page belongs to a mapping of ours and is not in use.
+        if unsafe { libc::madvise(address, page_size(), GUARD_INSTALL) } == 0 {
+            return Ok(());
+        }
+    }
+    // SAFETY: as above.
+    unsafe { rustix::mm::mprotect(address, page_size(), MprotectFlags::empty()) }?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stacks_are_distinct_guarded_and_come_back() {
+        let mut pool = StackPool::new(SMALLEST_STACK);
+        let spaces: Vec<_> = (0..FIRST_SLAB * 4).map(|_| pool.take().unwrap()).collect();
+        let mut bottoms: Vec<_> = spaces.iter().map(|space| space.bottom.addr()).collect();
+        bottoms.sort_unstable();
+        assert!(bottoms.windows(2).all(|pair| pair[1].get() - pair[0].get() >= SMALLEST_STACK + page_size()));
+        for space in &spaces {
+            let (control, stack) = space.split_top::<[u64; 8]>();
+            // SAFETY: the memory is ours and nothing uses it.
+            unsafe { control.write([7; 8]) };
+            assert!(stack.base().get() <= control.addr().get());
+            assert!(stack.base().get() - stack.limit().get() >= SMALLEST_STACK - COLOURS * COLOUR_STEP - 128);
+        }
+        spaces.iter().for_each(|&space| pool.give_back(space));
+        assert_eq!(pool.take().unwrap().bottom, spaces.last().unwrap().bottom);
+    }
+
+    #[test]
+    fn impossible_sizes_are_refused() {
+        assert!(check_size(0).unwrap_err().is_none());
+        assert!(check_size(SMALLEST_STACK - 1).unwrap_err().is_none());
+        assert!(check_size(usize::MAX).unwrap_err().is_some());
+        assert!(check_size(usize::MAX / 4).unwrap_err().is_some());
+        assert!(check_size(SMALLEST_STACK).is_ok());
+    }
+}

@@ -1,0 +1,195 @@
+#![expect(unsafe_code, reason = "batches are handed over by raw pointers")]
+//! The `yield_*` functions, and what they share with the methods of executors.
+
+use crate::batch::{self, BothTasks, Header, MapTasks, OnceTask, Siblings};
+use crate::current::{self, Context};
+use crate::global::global;
+use crate::starmap::Spread;
+use std::ptr::NonNull;
+use std::thread;
+
+/// Calls `f` on every item, in parallel, and returns the results in input order.
+///
+/// The calling fiber suspends until all children have ended; the code around the call is ordinary blocking code. The
+/// children run on the executor of the calling task, or on [`global()`] outside any task. `f` and the items may
+/// borrow from the caller's stack. An empty input returns at once.
+///
+/// # Panics
+///
+/// If children panic, those not yet started never start, the running ones end, and the panic of the child with the lowest
+/// index is raised again here, with its payload.
+///
+/// # Examples
+///
+/// ```
+/// use yieldtasks::yield_taskmap;
+///
+/// let offset = 10;
+/// let sums = yield_taskmap(|row: u64| yield_taskmap(|x| x + offset, 0..row).iter().sum::<u64>(), 0..4);
+/// assert_eq!(sums, [0, 10, 21, 33]);
+/// ```
+pub fn yield_taskmap<T, R, F, I>(f: F, data: I) -> Vec<R>
+where
+    I: IntoIterator<Item = T>,
+    T: Send,
+    R: Send,
+    F: Fn(T) -> R + Sync,
+{
+    map_by(f, data, |batch| {
+        // SAFETY: `map_by` keeps the batch in place; the bounds above make the tasks fit for other threads.
+        unsafe { run_here(batch) };
+    })
+}
+
+/// Calls `f` on every tuple, spread over its parameters, in parallel, and returns the results in input order.
+///
+/// Like [`yield_taskmap`] in every other respect. Tuples have one to eight elements. Closures need the types of their
+/// parameters written out.
+///
+/// # Panics
+///
+/// As [`yield_taskmap`].
+///
+/// # Examples
+///
+/// ```
+/// use yieldtasks::yield_starmap;
+///
+/// let powers = yield_starmap(u64::pow, [(2, 10), (3, 3)]);
+/// assert_eq!(powers, [1024, 27]);
+/// ```
+pub fn yield_starmap<A, R, F, I>(f: F, args: I) -> Vec<R>
+where
+    I: IntoIterator<Item = A>,
+    A: Send,
+    R: Send,
+    F: Spread<A, R> + Sync,
+{
+    yield_taskmap(|args| f.call(args), args)
+}
+
+/// Calls `f` as one child task and returns its result.
+///
+/// # Panics
+///
+/// Raises a panic of `f` again.
+///
+/// # Examples
+///
+/// ```
+/// let name = String::from("fiber");
+/// assert_eq!(yieldtasks::yield_taskwrap(|| name.len()), 5);
+/// ```
+pub fn yield_taskwrap<R, F>(f: F) -> R
+where
+    F: FnOnce() -> R + Send,
+    R: Send,
+{
+    once_by(f, |batch| {
+        // SAFETY: `once_by` keeps the batch in place; the bounds above make the task fit for another thread.
+        unsafe { run_here(batch) };
+    })
+}
+
+/// Calls `a` and `b` as two child tasks, in parallel, and returns both results.
+///
+/// # Panics
+///
+/// Raises a panic of `a` again, or else one of `b`, after both have ended. If one of them panics before the other has
+/// started, the other never starts.
+///
+/// # Examples
+///
+/// ```
+/// use yieldtasks::yield_join;
+///
+/// fn fib(n: u32) -> u64 {
+///     if n < 2 {
+///         return n.into();
+///     }
+///     let (a, b) = yield_join(|| fib(n - 1), || fib(n - 2));
+///     a + b
+/// }
+/// assert_eq!(fib(12), 144);
+/// ```
+#[inline]
+pub fn yield_join<A, B, RA, RB>(a: A, b: B) -> (RA, RB)
+where
+    A: FnOnce() -> RA + Send,
+    B: FnOnce() -> RB + Send,
+    RA: Send,
+    RB: Send,
+{
+    let siblings = Siblings::new(2, BothTasks { first: OnceTask::new(a), second: OnceTask::new(b) });
+    // SAFETY: the batch stays in place until the call returns; the bounds above make the tasks fit for other threads.
+    unsafe { run_here(siblings.header()) };
+    let BothTasks { first, second } = siblings.into_tasks();
+    match (first.into_result(), second.into_result()) {
+        (Some(a), Some(b)) => (a, b),
+        _ => unreachable!("both tasks have ended without a panic"),
+    }
+}
+
+/// Lets ready fibers and other tasks of this worker run before the calling task goes on.
+///
+/// Returns at once when there is nothing else to run. On backends whose tasks are threads, and outside any task, this is
+/// [`std::thread::yield_now`].
+#[inline]
+pub fn yield_now() {
+    match current::context() {
+        Some(Context::Fibers(worker)) => {
+            // SAFETY: a worker outlives its fibers, and the caller runs on one of them.
+            unsafe { worker.as_ref() }.yield_now();
+        }
+        Some(Context::Backend { .. }) | None => thread::yield_now(),
+    }
+}
+
+/// Runs a batch where the calling task runs, and returns when all its tasks have ended.
+///
+/// # Safety
+///
+/// - The batch stays in place until the call returns, and nobody else knows it.
+/// - Its tasks may run on other threads.
+#[inline]
+unsafe fn run_here(batch: NonNull<Header>) {
+    match current::context() {
+        Some(Context::Fibers(worker)) => {
+            // SAFETY: a worker outlives its fibers, and the caller runs on one of them.
+            let worker = unsafe { worker.as_ref() };
+            // SAFETY: as the caller says.
+            unsafe { worker.fork(batch) };
+        }
+        Some(Context::Backend { executor, .. }) => {
+            // SAFETY: as the caller says.
+            unsafe { batch::run_on(executor, batch) };
+        }
+        // SAFETY: as the caller says.
+        None => unsafe { batch::run_on(global(), batch) },
+    }
+}
+
+/// A map whose batch is run by `run`.
+#[inline]
+pub(crate) fn map_by<T, R, F, I>(f: F, data: I, run: impl FnOnce(NonNull<Header>)) -> Vec<R>
+where
+    I: IntoIterator<Item = T>,
+    F: Fn(T) -> R,
+{
+    let items: Vec<T> = data.into_iter().collect();
+    if items.is_empty() {
+        return Vec::new();
+    }
+    let siblings = Siblings::new(items.len(), MapTasks::new(f, items));
+    run(siblings.header());
+    // SAFETY: `run` returns when all tasks have ended, and `into_tasks` when none has failed.
+    unsafe { siblings.into_tasks().into_results() }
+}
+
+/// A single task whose batch is run by `run`.
+#[inline]
+pub(crate) fn once_by<R, F: FnOnce() -> R>(f: F, run: impl FnOnce(NonNull<Header>)) -> R {
+    let siblings = Siblings::new(1, OnceTask::new(f));
+    run(siblings.header());
+    siblings.into_tasks().into_result().unwrap_or_else(|| unreachable!("the task has ended without a panic"))
+}

@@ -1,0 +1,95 @@
+#![expect(unsafe_code, reason = "waiters are pointers to frames that wait")]
+//! Waiting for a batch or a task: a fiber suspends, a thread parks.
+
+use crate::current;
+use crate::runtime::{FiberRef, RootBatch};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, Thread};
+
+/// Who is woken when what it waits for has ended. Woken exactly once.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Waiter {
+    /// Nobody waits, or not yet.
+    Nobody,
+    /// A fiber that is suspended, or will be before its worker looks for ready fibers again.
+    Fiber(FiberRef),
+    /// A thread that is parked or about to be.
+    Thread(NonNull<ParkedThread>),
+    /// Nobody waits for a detached task: its batch is freed.
+    Root(NonNull<RootBatch>),
+}
+
+// SAFETY: the pointers block the auto trait. Waking is what another thread does with them: a fiber is handed to its home
+// worker, a thread is unparked.
+unsafe impl Send for Waiter {}
+
+impl Waiter {
+    /// Makes the waiting party go on. Its frame, and with it the batch, may be gone when this returns.
+    pub(crate) fn wake(self) {
+        match self {
+            Self::Nobody => {}
+            Self::Fiber(fiber) => fiber.make_ready(),
+            Self::Thread(parked) => {
+                // SAFETY: the thread waits in `Parking::wait` until `woken` is set, so the reference is good until then.
+                let parked = unsafe { parked.as_ref() };
+                let thread = parked.thread.clone();
+                // ORDERING: Release hands over what the waker knows; pairs with `Parking::wait`. `parked` is out of bounds
+                // from here on.
+                parked.woken.store(true, Ordering::Release);
+                thread.unpark();
+            }
+            // SAFETY: the batch is its own waiter, and its task has ended.
+            Self::Root(batch) => unsafe { RootBatch::end(batch) },
+        }
+    }
+}
+
+/// A thread that waits.
+#[derive(Debug)]
+pub(crate) struct ParkedThread {
+    thread: Thread,
+    woken: AtomicBool,
+}
+
+/// The waiting side, in the frame of the party that waits.
+#[derive(Debug)]
+pub(crate) enum Parking {
+    Fiber(FiberRef),
+    Thread(ParkedThread),
+}
+
+impl Parking {
+    /// The place where the caller would wait.
+    pub(crate) fn here() -> Self {
+        match current::worker() {
+            Some(worker) => Self::Fiber(worker.current_fiber()),
+            None => Self::Thread(ParkedThread { thread: thread::current(), woken: AtomicBool::new(false) }),
+        }
+    }
+
+    pub(crate) fn waiter(&self) -> Waiter {
+        match self {
+            Self::Fiber(fiber) => Waiter::Fiber(*fiber),
+            Self::Thread(parked) => Waiter::Thread(NonNull::from(parked)),
+        }
+    }
+
+    /// Whether the caller runs on a fiber whose thread unwinds, where it must not suspend.
+    pub(crate) fn must_not_wait(&self) -> bool {
+        matches!(self, Self::Fiber(_)) && thread::panicking()
+    }
+
+    /// Waits until the waiter is woken. Called once, by the party that made the parking.
+    pub(crate) fn wait(&self) {
+        match self {
+            Self::Fiber(_) => current::suspend(),
+            Self::Thread(parked) => {
+                // ORDERING: Acquire pairs with `Waiter::wake`.
+                while !parked.woken.load(Ordering::Acquire) {
+                    thread::park();
+                }
+            }
+        }
+    }
+}

@@ -66,7 +66,8 @@ struct Slot<B> {
     batch: AtomicPtr<B>,
     /// The lowest position.
     base: AtomicUsize,
-    /// One past the highest position.
+    /// One past the highest position. Too high while the slot is the newest and the owner has taken some, which does no
+    /// harm: what a thief takes is bounded by `tail` then.
     end: AtomicUsize,
     /// The task at a position has the index `key - position`, so that the owner runs a batch from its first task on.
     key: AtomicUsize,
@@ -160,12 +161,17 @@ impl<B> Deque<B> {
         }
         let base = self.shared.tail.load(Ordering::Relaxed);
         let end = base + tasks.len();
-        let slot = self.slot(self.used.get());
+        let used = self.used.get();
+        if used > 0 {
+            // The tasks that were taken from the slot below are no longer part of it.
+            self.slot(used - 1).end.store(base, Ordering::Relaxed);
+        }
+        let slot = self.slot(used);
         slot.batch.store(batch.as_ptr(), Ordering::Relaxed);
         slot.base.store(base, Ordering::Relaxed);
         slot.end.store(end, Ordering::Relaxed);
         slot.key.store(base + tasks.end - 1, Ordering::Relaxed);
-        self.used.set(self.used.get() + 1);
+        self.used.set(used + 1);
         // ORDERING: Release publishes the slot and the batch; pairs with the loads of `tail` in `Stealer::steal`.
         self.shared.tail.store(end, Ordering::Release);
     }
@@ -435,8 +441,8 @@ mod models {
         Job { batch: NonNull::without_provenance(std::num::NonZero::new(number).unwrap()), tasks }
     }
 
-    /// The owner pushes two batches and pops until the deque is empty, while thieves try once each.
-    fn explore(thieves: usize, batches: [usize; 2]) {
+    /// The owner pushes two batches, taking some tasks in between and all in the end, while thieves try once each.
+    fn explore(thieves: usize, batches: [usize; 2], between: usize) {
         let mut model = loom::model::Builder::new();
         model.preemption_bound = Some(3);
         model.check(move || {
@@ -451,15 +457,14 @@ mod models {
                 })
                 .collect();
             let mut taken = Vec::new();
-            let mut pop_all = || {
-                while let Some((batch, idx)) = deque.pop() {
-                    taken.push((batch.addr().get(), idx));
-                }
+            let mut pop = |most: usize| {
+                let popped = std::iter::from_fn(|| deque.pop()).take(most);
+                taken.extend(popped.map(|(batch, idx)| (batch.addr().get(), idx)));
             };
             deque.push(job(1, 0..batches[0]));
-            pop_all();
+            pop(between);
             deque.push(job(2, 0..batches[1]));
-            pop_all();
+            pop(usize::MAX);
             for thread in threads {
                 taken.extend(thread.join().unwrap());
             }
@@ -471,11 +476,12 @@ mod models {
 
     #[test]
     fn loom_every_task_is_taken_once_with_one_thief() {
-        explore(1, [2, 2]);
+        explore(1, [2, 2], usize::MAX);
+        explore(1, [3, 2], 1);
     }
 
     #[test]
     fn loom_every_task_is_taken_once_with_two_thieves() {
-        explore(2, [1, 2]);
+        explore(2, [2, 1], 1);
     }
 }

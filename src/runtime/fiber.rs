@@ -20,12 +20,12 @@ use super::inbox::Linked;
 use super::stack::{FiberStack, StackPool, StackSpace};
 use super::{Shared, Worker};
 use crate::batch::Header;
+use crate::sync::{AtomicPtr, Ordering};
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 use std::cell::Cell;
 use std::io;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicPtr, Ordering};
 
 /// What a fiber is resumed with: the batch whose task it is to run, or null to end. Ignored by a task that is resumed.
 type Input = *const Header;

@@ -10,7 +10,7 @@
 //! - The frame belongs to the parent until the batch is handed over, and again once the join counter has reached zero.
 //! - In between, whoever claimed a task index owns that task's item and result slot, until it arrives for that task.
 //! - The waiter is written before the hand-over and read only by the last party to arrive.
-//! - The failure is behind a lock, and behind the flag `failed`, which is only ever set.
+//! - Failures are pushed to a list that only the parent takes apart, after the join.
 
 mod join_counter;
 mod map;
@@ -24,14 +24,14 @@ use crate::current;
 use crate::executor::Executor;
 use crate::runtime::Worker;
 use crate::waiter::{Parking, Waiter};
-use parking_lot::Mutex;
 use std::any::Any;
 use std::cell::{Cell, UnsafeCell};
 use std::fmt;
 use std::marker::PhantomData;
+use std::mem::MaybeUninit;
 use std::panic::{self, AssertUnwindSafe};
-use std::ptr::NonNull;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
 /// What a panic carries.
 pub(crate) type Payload = Box<dyn Any + Send>;
@@ -61,19 +61,25 @@ pub(crate) struct Header {
     table: &'static Table,
     len: usize,
     join: JoinCounter,
-    waiter: UnsafeCell<Waiter>,
-    failed: AtomicBool,
-    failure: Mutex<Option<Failure>>,
+    waiter: UnsafeCell<MaybeUninit<Waiter>>,
+    /// The failures so far, latest first, each linked to the one before. Only the parent takes any away.
+    failures: AtomicPtr<Failure>,
 }
 
 // SAFETY: `waiter` blocks the auto trait. It is written before the batch is shared and read by the last party only.
 unsafe impl Sync for Header {}
 
-/// Why a batch has no results.
-enum Failure {
-    /// A task panicked: its index and payload.
-    Panicked { idx: usize, payload: Payload },
-    /// A backend dropped a task without running it.
+/// Why a batch has no results: one task's part in it.
+struct Failure {
+    idx: usize,
+    cause: Cause,
+    before: *mut Failure,
+}
+
+enum Cause {
+    /// The task panicked.
+    Panicked(Payload),
+    /// A backend dropped the task without running it.
     Dropped,
 }
 
@@ -91,7 +97,7 @@ impl Header {
     #[inline]
     pub(crate) unsafe fn set_waiter(&self, waiter: Waiter) {
         // SAFETY: the parent is alone with the batch.
-        unsafe { *self.waiter.get() = waiter };
+        unsafe { (*self.waiter.get()).write(waiter) };
     }
 
     /// Runs tasks on the calling fiber: `first`, then what the worker's deque still has of this batch. Returns how many
@@ -119,8 +125,10 @@ impl Header {
         if arrival == Arrival::Last {
             // SAFETY: all have arrived, so the frame is this party's until it wakes the parent.
             let header = unsafe { this.as_ref() };
-            // SAFETY: the last party is the only one to read the waiter.
+            // SAFETY: the last party is the only one to look at the waiter.
             let waiter = unsafe { *header.waiter.get() };
+            // SAFETY: the parent said who waits before it handed the batch over.
+            let waiter = unsafe { waiter.assume_init() };
             waiter.wake();
         }
     }
@@ -138,30 +146,48 @@ impl Header {
         unsafe { JoinCounter::arrive(join, parties) }
     }
 
-    /// Notes that the task `idx` panicked. Tasks that have not started will not; the payload of the lowest index is kept.
+    /// Notes that the task `idx` panicked. Tasks that have not started will not.
+    #[cold]
     pub(crate) fn fail(&self, idx: usize, payload: Payload) {
-        self.note(Failure::Panicked { idx, payload });
+        self.note(idx, Cause::Panicked(payload));
     }
 
     #[cold]
-    fn note(&self, new: Failure) {
-        let replaced = {
-            let mut failure = self.failure.lock();
-            match (&*failure, &new) {
-                (Some(Failure::Panicked { idx: kept, .. }), Failure::Panicked { idx, .. }) if kept < idx => Some(new),
-                (Some(Failure::Panicked { .. }), Failure::Dropped) => Some(new),
-                _ => failure.replace(new),
-            }
-        };
-        // ORDERING: Relaxed. The flag only saves work; the failure itself is read after the join.
-        self.failed.store(true, Ordering::Relaxed);
-        drop_quietly(replaced);
+    fn note(&self, idx: usize, cause: Cause) {
+        let before = self.failures.load(Ordering::Relaxed);
+        let failure = Box::into_raw(Box::new(Failure { idx, cause, before }));
+        let mut before = before;
+        // ORDERING: Release publishes the failure; the parent's Acquire is that of the join.
+        while let Err(now) = self.failures.compare_exchange_weak(before, failure, Ordering::Release, Ordering::Relaxed)
+        {
+            before = now;
+            // SAFETY: the failure is this call's until the exchange succeeds.
+            unsafe { (*failure).before = before };
+        }
     }
 
     #[inline]
     fn has_failed(&self) -> bool {
-        // ORDERING: Relaxed, see `note`. Read by the parent after the join, which orders it.
-        self.failed.load(Ordering::Relaxed)
+        // ORDERING: Relaxed. For tasks it only saves work; the parent reads it after the join, which orders it.
+        !self.failures.load(Ordering::Relaxed).is_null()
+    }
+
+    /// Takes the failures away and gives the cause of the one to report: the panicking task with the lowest index, or else
+    /// a dropped one.
+    fn take_cause(&mut self) -> Option<Cause> {
+        let mut latest = std::mem::replace(self.failures.get_mut(), ptr::null_mut());
+        let mut failures = Vec::new();
+        while !latest.is_null() {
+            // SAFETY: it was made from a box, and the batch has ended, so that nobody else refers to it.
+            let failure = unsafe { Box::from_raw(latest) };
+            latest = failure.before;
+            failures.push(failure);
+        }
+        failures.sort_by_key(|failure| (matches!(failure.cause, Cause::Dropped), failure.idx));
+        let mut failures = failures.into_iter();
+        let first = failures.next().map(|failure| failure.cause);
+        failures.for_each(drop_quietly);
+        first
     }
 }
 
@@ -195,9 +221,8 @@ impl<B: Tasks> Siblings<B> {
             table: Self::TABLE,
             len,
             join: JoinCounter::new(len),
-            waiter: UnsafeCell::new(Waiter::Nobody),
-            failed: AtomicBool::new(false),
-            failure: Mutex::new(None),
+            waiter: UnsafeCell::new(MaybeUninit::uninit()),
+            failures: AtomicPtr::new(ptr::null_mut()),
         };
         Self { header, tasks }
     }
@@ -209,36 +234,34 @@ impl<B: Tasks> Siblings<B> {
         NonNull::from(self).cast()
     }
 
-    /// Gives the tasks back with their results in them, after all have ended.
+    /// The tasks with their results in them, after all have ended.
     ///
     /// # Panics
     ///
     /// Raises the panic of the panicking task with the lowest index again.
     #[inline]
-    pub(crate) fn into_tasks(self) -> B {
+    pub(crate) fn ended(&mut self) -> &mut B {
         if self.header.has_failed() {
             self.raise();
         }
-        self.tasks
+        &mut self.tasks
+    }
+
+    #[cold]
+    fn raise(&mut self) -> ! {
+        match self.header.take_cause() {
+            Some(Cause::Panicked(payload)) => panic::resume_unwind(payload),
+            Some(Cause::Dropped) | None => panic!("the executor dropped a task of this batch without running it"),
+        }
     }
 
     /// The tasks, and the panic that kept them from running.
     pub(crate) fn into_parts(mut self) -> (B, Option<Payload>) {
-        let payload = match self.header.failure.get_mut().take() {
-            Some(Failure::Panicked { payload, .. }) => Some(payload),
-            Some(Failure::Dropped) | None => None,
+        let payload = match self.header.take_cause() {
+            Some(Cause::Panicked(payload)) => Some(payload),
+            Some(Cause::Dropped) | None => None,
         };
         (self.tasks, payload)
-    }
-
-    #[cold]
-    fn raise(mut self) -> ! {
-        let failure = self.header.failure.get_mut().take();
-        drop(self);
-        match failure {
-            Some(Failure::Panicked { payload, .. }) => panic::resume_unwind(payload),
-            Some(Failure::Dropped) | None => panic!("the executor dropped a task of this batch without running it"),
-        }
     }
 
     /// Runs `first` and then what `next` claims; returns how many tasks ended. Claimed tasks of a failed batch count as
@@ -457,7 +480,7 @@ impl Task<'_> {
 impl Drop for Task<'_> {
     fn drop(&mut self) {
         // SAFETY: the batch is live until this task arrives.
-        unsafe { self.header.as_ref() }.note(Failure::Dropped);
+        unsafe { self.header.as_ref() }.note(self.idx, Cause::Dropped);
         // SAFETY: `run` forgets the task, so it has not arrived.
         unsafe { Header::arrive(self.header, 1) };
     }

@@ -120,11 +120,11 @@ where
     RA: Send,
     RB: Send,
 {
-    let siblings = Siblings::new(2, BothTasks { first: OnceTask::new(a), second: OnceTask::new(b) });
+    let mut siblings = Siblings::new(2, BothTasks { first: OnceTask::new(a), second: OnceTask::new(b) });
     // SAFETY: the batch stays in place until the call returns; the bounds above make the tasks fit for other threads.
     unsafe { run_here(siblings.header()) };
-    let BothTasks { first, second } = siblings.into_tasks();
-    match (first.into_result(), second.into_result()) {
+    let BothTasks { first, second } = siblings.ended();
+    match (first.take_result(), second.take_result()) {
         (Some(a), Some(b)) => (a, b),
         _ => unreachable!("both tasks have ended without a panic"),
     }
@@ -134,7 +134,7 @@ where
 ///
 /// Returns at once when there is nothing else to run. On backends whose tasks are threads, and outside any task, this is
 /// [`std::thread::yield_now`].
-#[inline]
+#[inline(always)] // A return after the switch would be one that the processor cannot predict.
 pub fn yield_now() {
     match current::context() {
         Some(Context::Fibers(worker)) => {
@@ -180,16 +180,16 @@ where
     if items.is_empty() {
         return Vec::new();
     }
-    let siblings = Siblings::new(items.len(), MapTasks::new(f, items));
+    let mut siblings = Siblings::new(items.len(), MapTasks::new(f, items));
     run(siblings.header());
-    // SAFETY: `run` returns when all tasks have ended, and `into_tasks` when none has failed.
-    unsafe { siblings.into_tasks().into_results() }
+    // SAFETY: `run` returns when all tasks have ended, and `ended` when none has failed.
+    unsafe { siblings.ended().take_results() }
 }
 
 /// A single task whose batch is run by `run`.
 #[inline]
 pub(crate) fn once_by<R, F: FnOnce() -> R>(f: F, run: impl FnOnce(NonNull<Header>)) -> R {
-    let siblings = Siblings::new(1, OnceTask::new(f));
+    let mut siblings = Siblings::new(1, OnceTask::new(f));
     run(siblings.header());
-    siblings.into_tasks().into_result().unwrap_or_else(|| unreachable!("the task has ended without a panic"))
+    siblings.ended().take_result().unwrap_or_else(|| unreachable!("the task has ended without a panic"))
 }

@@ -71,7 +71,7 @@ impl<T, R, F: Fn(T) -> R> MapTasks<T, R, F> {
     ///
     /// Every task has ended, and none has panicked or was skipped.
     #[inline]
-    pub(crate) unsafe fn into_results(mut self) -> Vec<R> {
+    pub(crate) unsafe fn take_results(&mut self) -> Vec<R> {
         let mut results = mem::take(&mut self.results);
         // SAFETY: the capacity was made for `len` results, and all are there.
         unsafe { results.set_len(self.len) };

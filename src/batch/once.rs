@@ -18,8 +18,8 @@ impl<F: FnOnce() -> R, R> OnceTask<F, R> {
 
     /// The result, if the function ran to its end.
     #[inline]
-    pub(crate) fn into_result(self) -> Option<R> {
-        self.result.into_inner()
+    pub(crate) fn take_result(&mut self) -> Option<R> {
+        self.result.get_mut().take()
     }
 
     /// Calls the function.

@@ -18,12 +18,14 @@
 
 use super::inbox::Linked;
 use super::stack::{FiberStack, StackPool, StackSpace};
+use super::worker::no_stack;
 use super::{Shared, Worker};
 use crate::batch::Header;
 use crate::sync::{AtomicPtr, Ordering};
 use corosensei::{Coroutine, CoroutineResult, Yielder};
-use std::cell::Cell;
+use std::cell::{Cell, UnsafeCell};
 use std::io;
+use std::iter;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
@@ -64,7 +66,7 @@ enum Resumer {
 /// The control block of a fiber.
 pub(crate) struct Fiber {
     /// Touched by the home worker's thread only, and only between switches.
-    coroutine: Cell<Option<Coroutine<Input, Step, (), FiberStack>>>,
+    coroutine: UnsafeCell<Coroutine<Input, Step, (), FiberStack>>,
     yielder: Cell<*const Yielder<Input, Step>>,
     /// The index of the first task to run, while the fiber starts.
     first: Cell<usize>,
@@ -131,13 +133,12 @@ impl FiberRef {
     /// - An idle fiber gets a live batch and a claimed `first`; any other is ready or yielded.
     #[inline]
     unsafe fn switch(self, batch: Input) -> Step {
-        let coroutine = self.get().coroutine.as_ptr();
         // SAFETY: only the resumer touches the coroutine, and this is the only resumer.
-        let coroutine = unsafe { (*coroutine).as_mut() };
-        match coroutine.map(|coroutine| coroutine.resume(batch)) {
-            Some(CoroutineResult::Yield(step)) => step,
+        let coroutine = unsafe { &mut *self.get().coroutine.get() };
+        match coroutine.resume(batch) {
+            CoroutineResult::Yield(step) => step,
             // An idle fiber that was told to end.
-            Some(CoroutineResult::Return(())) | None => Step::finished(0),
+            CoroutineResult::Return(()) => Step::finished(0),
         }
     }
 
@@ -182,7 +183,7 @@ impl FiberRef {
     /// # Safety
     ///
     /// The caller runs on this fiber.
-    #[inline]
+    #[inline(always)] // See `Worker::yield_now`.
     pub(super) unsafe fn suspend(self) {
         self.get().resumer.set(Resumer::Loop);
         // SAFETY: the yielder was noted when the fiber first ran, and its address does not change.
@@ -190,11 +191,13 @@ impl FiberRef {
         yielder.suspend(Step::SUSPENDED);
     }
 
+    #[inline]
     fn next(self) -> Option<Self> {
         // ORDERING: Relaxed here and in `set_next`. The lists that use it belong to the home worker's thread.
         NonNull::new(self.get().link.load(Ordering::Relaxed)).map(Self)
     }
 
+    #[inline]
     fn set_next(self, next: Option<Self>) {
         self.get().link.store(next.map_or(ptr::null_mut(), |next| next.0.as_ptr()), Ordering::Relaxed);
     }
@@ -265,38 +268,51 @@ impl FiberQueue {
 /// The idle fibers of one worker, and the stacks to make more.
 pub(super) struct FiberPool {
     newest: Cell<Option<FiberRef>>,
-    idle: Cell<usize>,
     /// Taken out while in use, so that no borrow of it can be met.
     stacks: Cell<Option<StackPool>>,
 }
 
 impl FiberPool {
     pub(super) fn new(stack_size: usize) -> Self {
-        Self { newest: Cell::new(None), idle: Cell::new(0), stacks: Cell::new(Some(StackPool::new(stack_size))) }
+        Self { newest: Cell::new(None), stacks: Cell::new(Some(StackPool::new(stack_size))) }
     }
 
     /// An idle fiber of `worker`: the one recycled last, or else a new one.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the system does not give memory for a stack.
+    #[inline]
+    pub(super) fn take(&self, worker: &Worker) -> FiberRef {
+        match self.newest.get() {
+            Some(fiber) => {
+                self.newest.set(fiber.next());
+                fiber
+            }
+            None => self.create_or_panic(worker),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn create_or_panic(&self, worker: &Worker) -> FiberRef {
+        self.create(worker).unwrap_or_else(|error| no_stack(&error))
+    }
+
+    /// As [`take`](Self::take), for callers that must not unwind.
     ///
     /// # Errors
     ///
     /// What the system says when it does not give memory for a stack.
     #[inline]
-    pub(super) fn take(&self, worker: &Worker) -> io::Result<FiberRef> {
-        match self.newest.get() {
-            Some(fiber) => {
-                self.newest.set(fiber.next());
-                self.idle.set(self.idle.get() - 1);
-                Ok(fiber)
-            }
-            None => self.create(worker),
-        }
+    pub(super) fn try_take(&self, worker: &Worker) -> io::Result<FiberRef> {
+        if self.newest.get().is_some() { Ok(self.take(worker)) } else { self.create(worker) }
     }
 
     /// Takes back a fiber that is free.
     #[inline]
     pub(super) fn recycle(&self, fiber: FiberRef) {
         fiber.set_next(self.newest.replace(Some(fiber)));
-        self.idle.set(self.idle.get() + 1);
     }
 
     #[cold]
@@ -307,7 +323,7 @@ impl FiberPool {
         let fiber = FiberRef(control);
         let coroutine = Coroutine::with_stack(stack, move |yielder, input| body(fiber, yielder, input));
         let block = Fiber {
-            coroutine: Cell::new(Some(coroutine)),
+            coroutine: UnsafeCell::new(coroutine),
             yielder: Cell::new(ptr::null()),
             first: Cell::new(0),
             resumer: Cell::new(Resumer::Loop),
@@ -322,21 +338,24 @@ impl FiberPool {
         Ok(fiber)
     }
 
-    /// Retires idle fibers until no more than `keep` are left, and gives their memory back to the system.
+    /// Retires all idle fibers but the `keep` that were recycled last, and gives their memory back to the system.
     pub(super) fn trim(&self, keep: usize) {
-        while self.idle.get() > keep {
-            let Some(space) = self.retire_one() else { return };
+        let idle = iter::successors(self.newest.get(), |fiber| fiber.next());
+        let Some(last_kept) = idle.take(keep).last() else { return };
+        let kept = self.newest.replace(last_kept.next());
+        last_kept.set_next(None);
+        while let Some(space) = self.retire_one() {
             // SAFETY: the fiber that used the stack is gone.
             unsafe { space.decommit() };
             self.with_stacks(|stacks| stacks.give_back(space));
         }
+        self.newest.set(kept);
     }
 
     /// Ends an idle fiber and gives the stack that it used.
     fn retire_one(&self) -> Option<StackSpace> {
         let fiber = self.newest.get()?;
         self.newest.set(fiber.next());
-        self.idle.set(self.idle.get() - 1);
         let space = fiber.get().space;
         // SAFETY: the fiber is idle and gets null, which lets its body return.
         let step = unsafe { fiber.switch(ptr::null()) };

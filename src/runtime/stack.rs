@@ -148,7 +148,9 @@ fn round_up(usable: usize) -> Option<usize> {
 }
 
 fn page_size() -> usize {
-    rustix::param::page_size()
+    // SAFETY: asks for a constant of the system.
+    let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    usize::try_from(size).expect("every system has a page size")
 }
 
 /// One mapping.

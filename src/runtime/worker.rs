@@ -14,11 +14,13 @@
 //! loop resumes them one by one as they become ready.
 
 use super::deque::{Deque, Job, Steal};
-use super::fiber::{FiberPool, FiberQueue, FiberRef, Step};
+use super::fiber::{Fiber, FiberPool, FiberQueue, FiberRef, Step};
 use super::idle::Awake;
+use super::inbox::Inbox;
 use super::{Shared, affinity};
 use crate::batch::{Arrival, Header, run_inline};
 use crate::current::{self, Context};
+use crate::waiter::Waiter;
 use std::cell::Cell;
 use std::hint;
 use std::io;
@@ -40,6 +42,8 @@ const YIELDS_PER_SEARCH: u32 = 64;
 pub(crate) struct Worker {
     shared: Arc<Shared>,
     index: usize,
+    /// This worker's own, in `shared`.
+    inbox: NonNull<Inbox<Fiber>>,
     deque: Deque<Header>,
     fibers: FiberPool,
     /// Fibers that may go on, taken from the inbox or made ready by this thread.
@@ -70,9 +74,11 @@ enum Next {
 impl Worker {
     pub(super) fn new(shared: Arc<Shared>, index: usize, deque: Deque<Header>) -> Self {
         let fibers = FiberPool::new(shared.stack_size());
+        let inbox = NonNull::from(shared.inbox(index));
         Self {
             shared,
             index,
+            inbox,
             deque,
             fibers,
             ready: FiberQueue::new(),
@@ -121,7 +127,10 @@ impl Worker {
     ///
     /// Panics in the loop, which is a mistake of this crate.
     pub(crate) fn current_fiber(&self) -> FiberRef {
-        self.current.get().expect("tasks run on fibers")
+        match self.current.get() {
+            Some(fiber) => fiber,
+            None => no_fiber(),
+        }
     }
 
     /// Runs a batch made by the running fiber, and returns when all its tasks have ended.
@@ -134,45 +143,74 @@ impl Worker {
     ///
     /// - The caller runs on a fiber of this worker, in the worker's own context.
     /// - The batch is live until the call returns, and nobody else knows it.
+    #[inline] // One return less per level of a nest, and the processor remembers few.
     pub(crate) unsafe fn fork(&self, batch: NonNull<Header>) {
+        if self.has_ready() || thread::panicking() {
+            // SAFETY: as the caller says.
+            return unsafe { self.fork_without_child(batch) };
+        }
+        let parent = self.current_fiber();
+        let child = self.fibers.take(self);
+        // SAFETY: live, says the caller.
+        let header = unsafe { batch.as_ref() };
+        // SAFETY: nobody else knows the batch.
+        unsafe { header.set_waiter(Waiter::Fiber(parent)) };
+        let len = header.len();
+        if len > 1 {
+            self.push(Job { batch, tasks: 1..len });
+        }
+        self.current.set(Some(child));
+        // SAFETY: the child is idle and of this worker; the first task was not pushed, so it is this call's.
+        let step = unsafe { child.start_for_parent(batch, 0) };
+        self.current.set(Some(parent));
+        let ended = step.ended();
+        if ended.is_some() {
+            self.fibers.recycle(child);
+        }
+        if ended != Some(len) {
+            // SAFETY: the tasks that the child ended are left to the parent, which has not arrived either.
+            unsafe { self.wait(batch, ended.unwrap_or(0)) };
+        }
+    }
+
+    /// Runs a batch whose first task cannot be handed to a child.
+    ///
+    /// # Safety
+    ///
+    /// As [`fork`](Self::fork).
+    #[cold]
+    #[inline(never)]
+    unsafe fn fork_without_child(&self, batch: NonNull<Header>) {
         if thread::panicking() {
             // SAFETY: as the caller says. A fiber never suspends while its thread unwinds.
             return unsafe { run_inline(batch) };
         }
-        let parent = self.current_fiber();
         // SAFETY: live, says the caller.
         let header = unsafe { batch.as_ref() };
         // SAFETY: nobody else knows the batch.
-        unsafe { header.set_waiter(crate::waiter::Waiter::Fiber(parent)) };
-        let len = header.len();
-        let mut arriving = 1;
-        if self.has_ready() {
-            self.push(Job { batch, tasks: 0..len });
-        } else {
-            let child = self.fibers.take(self).unwrap_or_else(|error| no_stack(&error));
-            if len > 1 {
-                self.push(Job { batch, tasks: 1..len });
-            }
-            self.current.set(Some(child));
-            // SAFETY: the child is idle and of this worker; the first task was not pushed, so it is this call's.
-            let step = unsafe { child.start_for_parent(batch, 0) };
-            self.current.set(Some(parent));
-            if let Some(ended) = step.ended() {
-                self.fibers.recycle(child);
-                if ended == len {
-                    return;
-                }
-                arriving += ended;
-            }
-        }
-        // SAFETY: the parent has not arrived, nor have the tasks that the child left to it.
-        let arrival = unsafe { Header::count_down(batch, arriving) };
+        unsafe { header.set_waiter(Waiter::Fiber(self.current_fiber())) };
+        self.push(Job { batch, tasks: 0..header.len() });
+        // SAFETY: the parent has not arrived.
+        unsafe { self.wait(batch, 0) };
+    }
+
+    /// Arrives for the parent, which is the running fiber, and for `ended` of its tasks, and suspends until all have.
+    ///
+    /// # Safety
+    ///
+    /// Neither the parent nor those tasks have arrived.
+    #[cold]
+    #[inline(never)]
+    unsafe fn wait(&self, batch: NonNull<Header>, ended: usize) {
+        // SAFETY: as the caller says.
+        let arrival = unsafe { Header::count_down(batch, ended + 1) };
         if arrival == Arrival::Earlier {
             self.suspend();
         }
     }
 
     /// Suspends the running fiber until it is made ready.
+    #[inline(always)] // See `yield_now`.
     pub(crate) fn suspend(&self) {
         let fiber = self.current_fiber();
         // SAFETY: the current fiber is the one that runs.
@@ -180,6 +218,7 @@ impl Worker {
     }
 
     /// See [`yield_now`](crate::yield_now).
+    #[inline(always)] // See there.
     pub(crate) fn yield_now(&self) {
         if thread::panicking() {
             return;
@@ -206,8 +245,14 @@ impl Worker {
     }
 
     #[inline]
+    fn inbox(&self) -> &Inbox<Fiber> {
+        // SAFETY: the inbox is part of `shared`, which the worker holds.
+        unsafe { self.inbox.as_ref() }
+    }
+
+    #[inline]
     fn has_ready(&self) -> bool {
-        !self.ready.is_empty() || !self.shared.inbox(self.index).is_empty()
+        !self.ready.is_empty() || !self.inbox().is_empty()
     }
 
     #[inline]
@@ -226,7 +271,7 @@ impl Worker {
                         // SAFETY: the fiber was ready or yielded, and this is the loop.
                         (fiber, unsafe { fiber.resume() })
                     }
-                    Next::Start(batch, first) => match self.fibers.take(self) {
+                    Next::Start(batch, first) => match self.fibers.try_take(self) {
                         Ok(fiber) => {
                             self.current.set(Some(fiber));
                             // SAFETY: the fiber is idle and of this worker; the task was claimed.
@@ -282,7 +327,7 @@ impl Worker {
 
     #[inline]
     fn next_ready(&self) -> Option<FiberRef> {
-        self.shared.inbox(self.index).drain(|fiber| self.ready.push(FiberRef::from_inbox(fiber)));
+        self.inbox().drain(|fiber| self.ready.push(FiberRef::from_inbox(fiber)));
         self.ready.pop()
     }
 
@@ -395,7 +440,12 @@ impl std::fmt::Debug for Worker {
 }
 
 #[cold]
-fn no_stack(error: &io::Error) -> ! {
+fn no_fiber() -> ! {
+    unreachable!("tasks run on fibers");
+}
+
+#[cold]
+pub(super) fn no_stack(error: &io::Error) -> ! {
     panic!(
         "no memory for the stack of another fiber: {error}; run fewer tasks that wait, or give fibers smaller stacks"
     )

@@ -3,7 +3,6 @@
 //! A serial run goes along. Its processor time divided by the number of cores is the *limit*: no way to run the work on
 //! these cores can be faster, unless it does less.
 
-use std::io::{self, Write};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -12,7 +11,7 @@ use yieldtasks::Backend;
 
 use crate::cli::Options;
 use crate::measure::{Measurement, measure};
-use crate::report::empty_table;
+use crate::report::{self, empty_table};
 use crate::search::{Settings, Silent, Synthesis, synthesize_all};
 use crate::target::Target;
 
@@ -97,13 +96,12 @@ pub(crate) fn compare(options: &Options, targets: &[Target]) -> Result<Compariso
     for repetition in 1..=options.repetitions {
         for runs in &mut runs {
             let (syntheses, measurement) = run(runs.strategy, options, targets, &settings)?;
-            let _ = writeln!(
-                io::stdout(),
+            report::say(format_args!(
                 "run {repetition} of {}, {}: {:.2} s",
                 options.repetitions,
                 runs.strategy.name(),
                 measurement.wall.as_secs_f64()
-            );
+            ));
             runs.measurements.push(measurement);
             match &reference {
                 None => reference = Some(syntheses),

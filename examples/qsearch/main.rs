@@ -38,11 +38,10 @@ mod sweep;
 mod target;
 mod usage;
 
-use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Parser;
 
 use crate::cli::Options;
@@ -71,37 +70,33 @@ fn main() -> ExitCode {
 fn run(options: &Options) -> Result<Vec<Synthesis>> {
     let targets = options.targets()?;
     let outputs = Outputs::prepare(options.json.as_deref(), options.qasm.as_deref())?;
-    let (syntheses, report) =
-        if options.compare { run_comparison(options, &targets)? } else { run_once(options, &targets)? };
+    let syntheses = if options.compare { run_comparison(options, &targets)? } else { run_once(options, &targets)? };
     outputs.write(&targets, &syntheses)?;
-    writeln!(io::stdout(), "\n{report}").context("cannot write to the standard output")?;
     Ok(syntheses)
 }
 
-/// Synthesises the targets; also gives the report to print at the end.
-fn run_once(options: &Options, targets: &[Target]) -> Result<(Vec<Synthesis>, String)> {
+fn run_once(options: &Options, targets: &[Target]) -> Result<Vec<Synthesis>> {
     let bars = Bars::new(targets);
     let executor = options.executor(options.backend)?;
     let began = Instant::now();
     let syntheses = synthesize_all(&*executor, targets, &options.settings(), &bars);
-    let seconds = began.elapsed().as_secs_f64();
-    let table = report::table(targets, &syntheses, seconds);
-    Ok((syntheses, table.to_string()))
+    report::say(format_args!("\n{}", report::table(targets, &syntheses, began.elapsed())));
+    Ok(syntheses)
 }
 
-/// Runs the same work under every strategy; also gives the report to print at the end.
-fn run_comparison(options: &Options, targets: &[Target]) -> Result<(Vec<Synthesis>, String)> {
+/// Runs the same work under every strategy.
+fn run_comparison(options: &Options, targets: &[Target]) -> Result<Vec<Synthesis>> {
     let picture = options.plot.as_deref().map(Picture::create).transpose()?;
     let comparison = compare::compare(options, targets)?;
-    if let Some(picture) = picture {
-        picture.draw(&comparison)?;
-    }
-    let report = format!(
-        "{}\n{} workers, {} targets, medians of {}; all runs gave the same results to the last bit",
+    report::say(format_args!(
+        "\n{}\n{} workers, {} targets, medians of {}; all runs gave the same results to the last bit",
         compare::table(&comparison),
         options.workers(),
         targets.len(),
         options.repetitions,
-    );
-    Ok((comparison.syntheses, report))
+    ));
+    if let Some(picture) = picture {
+        picture.draw(&comparison)?;
+    }
+    Ok(comparison.syntheses)
 }

@@ -27,13 +27,15 @@ pub(crate) struct Measurement {
     pub(crate) samples: Vec<Sample>,
 }
 
-/// How busy each usable core of the machine was from the sample before until `end`, other programs included.
+/// How busy each usable core of the machine was from the sample before until `end`.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Sample {
     /// Time since the work began.
     pub(crate) end: Duration,
-    /// From 0 to 1, one per core.
+    /// From 0 to 1, one per core, with any program.
     pub(crate) busy: Vec<f64>,
+    /// The part of that which is this program's, from 0 to 1. The system tells it for all cores together only.
+    pub(crate) own_part: f64,
 }
 
 /// Ticks of one core since the machine started.
@@ -66,22 +68,25 @@ fn sample_until(stopped: &mpsc::Receiver<()>) -> (Option<usize>, Vec<Sample>, Us
     let mut peak_threads = None;
     let mut samples = Vec::new();
     let mut last = system::core_ticks();
-    let mut next_cores = CORES_EVERY;
+    let mut last_end = Duration::ZERO;
+    let mut last_usage = Usage::of_process();
     loop {
         // This thread is no part of the work.
         peak_threads = peak_threads.max(system::threads().map(|threads| threads - 1));
-        let outcome = stopped.recv_timeout(THREADS_EVERY);
+        let stop = stopped.recv_timeout(THREADS_EVERY) != Err(RecvTimeoutError::Timeout);
         let end = began.elapsed();
-        if end >= next_cores {
-            next_cores = end + CORES_EVERY;
-            let ticks = system::core_ticks();
+        if stop || end >= last_end + CORES_EVERY {
+            let (ticks, usage) = (system::core_ticks(), Usage::of_process());
             if let (Some(last), Some(ticks)) = (&last, &ticks) {
-                let busy = last.iter().zip(ticks).map(busy_part).collect();
-                samples.push(Sample { end, busy });
+                let busy: Vec<_> = last.iter().zip(ticks).map(busy_part).collect();
+                let busy_seconds = busy.iter().sum::<f64>() * (end - last_end).as_secs_f64();
+                let own_seconds = (usage - last_usage).cpu.as_secs_f64();
+                let own_part = if busy_seconds > 0.0 { (own_seconds / busy_seconds).min(1.0) } else { 0.0 };
+                samples.push(Sample { end, busy, own_part });
             }
-            last = ticks;
+            (last, last_end, last_usage) = (ticks, end, usage);
         }
-        if outcome != Err(RecvTimeoutError::Timeout) {
+        if stop {
             return (peak_threads, samples, Usage::of_thread());
         }
     }

@@ -10,7 +10,7 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use crate::compare::{Comparison, Runs, Strategy};
-use crate::measure::{Measurement, why_no_samples};
+use crate::measure::{Measurement, Sample, why_no_samples};
 use crate::report::create;
 
 /// Size of the picture, in pixels: that of a slide.
@@ -25,6 +25,9 @@ const HEADING: i32 = 40;
 const GAP: i32 = 5;
 /// About as many marks does the time axis have.
 const MARKS: f64 = 8.0;
+
+/// How strongly the colour shows where other programs have a core.
+const OTHERS: f64 = 0.3;
 
 const INK: RGBColor = RGBColor(38, 50, 56);
 const FAINT: RGBColor = RGBColor(96, 112, 120);
@@ -78,12 +81,15 @@ fn render(text: &mut String, comparison: &Comparison) -> Result<()> {
     let span = shown.iter().map(|runs| runs.typical().wall.as_secs_f64()).fold(0.0, f64::max);
     ensure!(
         shown.iter().all(|runs| !runs.typical().samples.is_empty()),
-        "the work ended before the first sample, give more targets or starts"
+        "the system does not tell how busy its cores are, run --compare without --plot here"
     );
     let canvas = SVGBackend::with_string(text, SIZE).into_drawing_area();
     canvas.fill(&WHITE)?;
     write(&canvas, "How busy is each core?", (LEFT, 26), 30, &INK, HPos::Left)?;
-    let workload = format!("Synthesis of {} circuits, utilisation of each core over time", comparison.syntheses.len());
+    let workload = format!(
+        "Synthesis of {} circuits, utilisation over time. Solid: this program, pale: other programs",
+        comparison.syntheses.len()
+    );
     write(&canvas, &workload, (LEFT, 60), 18, &FAINT, HPos::Left)?;
     let height = (BOTTOM - TOP) / i32::try_from(shown.len())?;
     for (runs, top) in shown.iter().zip((TOP..).step_by(usize::try_from(height)?)) {
@@ -99,7 +105,7 @@ fn panel(canvas: &Canvas<'_>, runs: &Runs, span: f64, (top, bottom): (i32, i32))
     let run = runs.typical();
     let title = heading(runs.strategy);
     write(canvas, title, (LEFT, top - 26), 19, &colour(runs.strategy), HPos::Left)?;
-    let figures = format!("{:.2} s, cores {:.0}% busy", run.wall.as_secs_f64(), 100.0 * mean_utilisation(run));
+    let figures = format!("{:.2} s, {:.0}% of the cores' time", run.wall.as_secs_f64(), 100.0 * mean_utilisation(run));
     write(canvas, &figures, (RIGHT, top - 26), 19, &INK, HPos::Right)?;
     let cores = run.samples[0].busy.len();
     let height = f64::from(bottom - top) / cores as f64;
@@ -110,8 +116,10 @@ fn panel(canvas: &Canvas<'_>, runs: &Runs, span: f64, (top, bottom): (i32, i32))
         let low = top + ((core + 1) as f64 * height) as i32 - gap;
         let high = top + (core as f64 * height) as i32;
         canvas.draw(&Rectangle::new([(LEFT, high), (time_to_x(run.wall.as_secs_f64(), span), low)], BAND.filled()))?;
-        let outline = outline(run, core, span, (high, low));
-        canvas.draw(&Polygon::new(outline, colour(runs.strategy).filled()))?;
+        let all = outline(run, span, (high, low), |sample| sample.busy[core]);
+        canvas.draw(&Polygon::new(all, colour(runs.strategy).mix(OTHERS).filled()))?;
+        let own = outline(run, span, (high, low), |sample| sample.busy[core] * sample.own_part);
+        canvas.draw(&Polygon::new(own, colour(runs.strategy).filled()))?;
         if core % named_every == 0 {
             let middle = (LEFT - 12, (high + low) / 2 - 8);
             write(canvas, &format!("core {core}"), middle, 15, &FAINT, HPos::Right)?;
@@ -120,13 +128,13 @@ fn panel(canvas: &Canvas<'_>, runs: &Runs, span: f64, (top, bottom): (i32, i32))
     Ok(())
 }
 
-/// The steps of a core's utilisation over time, closed along the bottom of its band.
-fn outline(run: &Measurement, core: usize, span: f64, (high, low): (i32, i32)) -> Vec<(i32, i32)> {
+/// The steps of a part of a core's time, closed along the bottom of its band.
+fn outline(run: &Measurement, span: f64, (high, low): (i32, i32), part: impl Fn(&Sample) -> f64) -> Vec<(i32, i32)> {
     let wall = run.wall.as_secs_f64();
     let mut points = vec![(LEFT, low)];
     let mut x = LEFT;
     for sample in &run.samples {
-        let height = sample.busy[core] * f64::from(low - high);
+        let height = part(sample) * f64::from(low - high);
         let y = low - height.round() as i32;
         points.push((x, y));
         x = time_to_x(sample.end.as_secs_f64().min(wall), span);
@@ -172,4 +180,14 @@ fn write(canvas: &Canvas<'_>, text: &str, at: (i32, i32), size: i32, ink: &RGBCo
     let style = TextStyle::from(("sans-serif", size)).color(ink).pos(Pos::new(side, VPos::Top));
     canvas.draw(&Text::new(text.to_owned(), at, style))?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marks_of_the_axis_are_at_round_numbers() {
+        assert_eq!([0.7, 1.0, 1.3, 4.0, 30.0].map(round_step), [1.0, 1.0, 2.0, 5.0, 50.0]);
+    }
 }

@@ -1,11 +1,11 @@
 //! One progress bar per synthesis, and a line when a synthesis is done.
 
 use std::collections::HashMap;
-use std::io::{self, Write};
 use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
+use crate::report;
 use crate::search::{Observer, Synthesis};
 use crate::target::Target;
 
@@ -58,20 +58,14 @@ impl Observer for Bars {
         if let Some(bar) = self.by_name.get(target.name()) {
             bar.finish_and_clear();
         }
-        let outcome = if synthesis.is_solved() {
-            format!("{} CNOTs", synthesis.structure.layers())
-        } else {
-            "not solved".to_owned()
-        };
         self.all.suspend(|| {
-            // A reader that has gone away must not stop the work: there may be files to write.
-            let _ = writeln!(
-                io::stdout(),
-                "{}: {outcome}, distance {:.1e}, {:.2} s",
+            report::say(format_args!(
+                "{}: {}, distance {:.1e}, {:.2} s",
                 target.name(),
+                report::outcome(synthesis),
                 synthesis.distance,
                 synthesis.elapsed.as_secs_f64()
-            );
+            ));
         });
     }
 }

@@ -1,8 +1,10 @@
 //! Results for people (a table) and for programs (JSON).
 
+use std::fmt;
 use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use comfy_table::{CellAlignment, Table, presets};
@@ -41,8 +43,22 @@ pub(crate) fn empty_table(header: &[&str]) -> Table {
     table
 }
 
-/// The table of all syntheses, with a row for the whole. `seconds` is the time that the whole took.
-pub(crate) fn table(targets: &[Target], syntheses: &[Synthesis], seconds: f64) -> Table {
+/// Prints a line. A reader that has gone away must not stop the work: there may be files to write.
+pub(crate) fn say(line: fmt::Arguments<'_>) {
+    let _ = writeln!(io::stdout(), "{line}");
+}
+
+/// "1 CNOT", "2 CNOTs" and so on, or that the target is not solved.
+pub(crate) fn outcome(synthesis: &Synthesis) -> String {
+    match (synthesis.is_solved(), synthesis.structure.layers()) {
+        (false, _) => "not solved".to_owned(),
+        (true, 1) => "1 CNOT".to_owned(),
+        (true, cnots) => format!("{cnots} CNOTs"),
+    }
+}
+
+/// The table of all syntheses, with a row for the whole, which took the given time.
+pub(crate) fn table(targets: &[Target], syntheses: &[Synthesis], elapsed: Duration) -> Table {
     let mut table =
         empty_table(&["target", "qubits", "CNOTs", "expected", "distance", "expanded", "leaves", "seconds"]);
     for (target, synthesis) in targets.iter().zip(syntheses) {
@@ -68,7 +84,7 @@ pub(crate) fn table(targets: &[Target], syntheses: &[Synthesis], seconds: f64) -
         String::new(),
         total(syntheses, |synthesis| synthesis.expanded),
         total(syntheses, |synthesis| synthesis.leaves),
-        format!("{seconds:.3}"),
+        format!("{:.3}", elapsed.as_secs_f64()),
     ]);
     table
 }

@@ -34,6 +34,14 @@ pub(crate) struct Settings {
     pub(crate) max_nodes: usize,
 }
 
+#[cfg(test)]
+impl Settings {
+    /// The defaults of the command line.
+    pub(crate) fn for_tests() -> Self {
+        Self { starts: 16, seed: 0, rules: Rules::QUICK, max_layers: 30, max_nodes: 1000 }
+    }
+}
+
 /// The best circuit found for a target, and what it took.
 #[derive(Debug, Clone)]
 pub(crate) struct Synthesis {
@@ -45,7 +53,7 @@ pub(crate) struct Synthesis {
     pub(crate) distance: f64,
     /// Nodes whose successors were evaluated: rounds of the sequential loop.
     pub(crate) expanded: usize,
-    /// Leaf optimisations of candidates; the root's own is not among them.
+    /// Leaf optimisations in these rounds: one per candidate and starting point. The root's own come before the first round.
     pub(crate) leaves: usize,
     /// Time from the start of the synthesis to its end, that of other tasks in between included.
     pub(crate) elapsed: Duration,
@@ -98,7 +106,7 @@ pub(crate) fn synthesize_all(
 fn synthesize(target: &Target, settings: &Settings, observer: &dyn Observer) -> Synthesis {
     let began = Instant::now();
     let root = Structure::root(target.qubits());
-    let optimum = optimise_from(target, &root, 0, settings);
+    let optimum = evaluate_candidate(target, &root, settings);
     let mut queue = BinaryHeap::from([Node::new(root.clone(), optimum.distance, 0)]);
     let mut sequence = 0;
     let mut best = Synthesis {
@@ -200,3 +208,103 @@ impl PartialEq for Node {
 }
 
 impl Eq for Node {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check_vectors;
+    use yieldtasks::{FiberExecutor, FlatExecutor, SerialExecutor, ThreadPerTaskExecutor};
+
+    impl Synthesis {
+        pub(crate) fn unsolved_root(target: &Target) -> Self {
+            let structure = Structure::root(target.qubits());
+            let parameters = vec![0.5; structure.parameters()];
+            Self { structure, parameters, distance: 1.0, expanded: 0, leaves: 0, elapsed: Duration::ZERO }
+        }
+    }
+
+    fn targets(names: &[&str]) -> Vec<Target> {
+        names.iter().map(|name| check_vectors::target(name)).collect()
+    }
+
+    fn on_serial(targets: &[Target], settings: &Settings) -> Vec<Synthesis> {
+        synthesize_all(&SerialExecutor::new(), targets, settings, &Silent)
+    }
+
+    #[test]
+    fn quick_targets_need_the_cnots_that_are_known() {
+        let targets = targets(&["qft2", "hhl"]);
+        let settings = Settings { starts: 8, ..Settings::for_tests() };
+        for (target, synthesis) in targets.iter().zip(on_serial(&targets, &settings)) {
+            assert!(synthesis.is_solved(), "{} is not solved", target.name());
+            assert_eq!(Some(synthesis.structure.layers()), target.expected_cnots(), "{}", target.name());
+        }
+    }
+
+    #[test]
+    fn every_backend_and_number_of_workers_gives_the_same_results() {
+        let targets = targets(&["qft2", "hhl", "qft2"]);
+        for seed in [1, 2] {
+            let settings = Settings { starts: 2, seed, max_nodes: 2, ..Settings::for_tests() };
+            let expected = on_serial(&targets, &settings);
+            assert!(expected[0].same_result(&expected[2]));
+            let mut executors: Vec<Box<dyn Executor>> = vec![Box::new(ThreadPerTaskExecutor::new())];
+            for workers in [1, 2, 4] {
+                let fibers = FiberExecutor::builder().workers(workers).build().expect("workers start");
+                executors.push(Box::new(fibers));
+            }
+            for level in 0..3 {
+                let flat = FlatExecutor::new(2).expect("workers start");
+                executors.push(Box::new(flat.level(level)));
+            }
+            for executor in &executors {
+                let found = synthesize_all(&**executor, &targets, &settings, &Silent);
+                assert!(expected.iter().zip(&found).all(|(expected, found)| expected.same_result(found)));
+            }
+        }
+    }
+
+    #[test]
+    fn another_seed_takes_another_way() {
+        let targets = targets(&["qft2"]);
+        let [one, two] = [1, 2].map(|seed| on_serial(&targets, &Settings { seed, ..Settings::for_tests() }).remove(0));
+        assert!(one.is_solved() && two.is_solved());
+        assert_ne!(one.parameters, two.parameters);
+    }
+
+    #[test]
+    fn a_search_that_finds_nothing_ends_at_its_bounds() {
+        let targets = targets(&["toffoli"]);
+        let few_layers = Settings { starts: 1, max_layers: 2, ..Settings::for_tests() };
+        let synthesis = on_serial(&targets, &few_layers).remove(0);
+        assert!(!synthesis.is_solved());
+        // The root, its two successors, and their four, which have no successors within the bound.
+        assert_eq!((synthesis.expanded, synthesis.leaves), (7, 6));
+        let few_nodes = Settings { starts: 1, max_nodes: 3, ..Settings::for_tests() };
+        assert_eq!(on_serial(&targets, &few_nodes)[0].expanded, 3);
+    }
+
+    #[test]
+    fn unitaries_without_entanglement_need_no_cnot() {
+        for qubits in 2..=4 {
+            let target = Target::random_product(qubits, 3);
+            let synthesis = on_serial(&[target], &Settings { max_nodes: 1, ..Settings::for_tests() }).remove(0);
+            assert!(synthesis.is_solved());
+            assert_eq!((synthesis.structure.layers(), synthesis.expanded), (0, 0));
+        }
+    }
+
+    #[test]
+    fn the_queue_gives_the_smallest_estimate_and_then_the_oldest_node() {
+        let node = |edges: &[usize], distance, sequence| Node::new(Structure::with_edges(3, edges), distance, sequence);
+        let mut queue = BinaryHeap::from([
+            node(&[0], 0.5, 0),
+            node(&[0, 1], 0.25, 1),
+            node(&[1, 0], 0.25, 2),
+            node(&[], 0.5, 3),
+            node(&[0, 1, 0], 0.125, 4),
+        ]);
+        let order: Vec<_> = std::iter::from_fn(|| queue.pop()).map(|node| node.sequence).collect();
+        assert_eq!(order, [4, 1, 2, 3, 0]);
+    }
+}

@@ -49,3 +49,28 @@ pub(crate) fn starting_point(seed: u64, target: &Target, structure: &Structure, 
 fn unit_interval(bits: u64) -> f64 {
     (bits >> 11) as f64 / (1_u64 << 53) as f64
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check_vectors;
+
+    #[test]
+    fn each_place_in_the_nest_has_a_point_of_its_own() {
+        let (qft, toffoli) = (check_vectors::target("qft3"), check_vectors::target("toffoli"));
+        let [one, other] = [[0, 1], [1, 0]].map(|edges| Structure::with_edges(3, &edges));
+        let points = [
+            starting_point(0, &qft, &one, 0),
+            starting_point(1, &qft, &one, 0),
+            starting_point(0, &toffoli, &one, 0),
+            starting_point(0, &qft, &other, 0),
+            starting_point(0, &qft, &one, 1),
+        ];
+        for (idx, point) in points.iter().enumerate() {
+            assert_eq!(point.len(), one.parameters());
+            assert!(point.iter().all(|angle| (0.0..TAU).contains(angle)));
+            assert!(points[..idx].iter().all(|earlier| earlier != point));
+        }
+        assert_eq!(points[0], starting_point(0, &qft, &one, 0));
+    }
+}

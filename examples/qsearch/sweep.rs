@@ -16,12 +16,18 @@
 //! `W H W^dagger` is a real combination of the images of the identity and of X, Y and Z on one qubit, so a gate's two or
 //! three columns share the cost of three images.
 
+use std::array;
+
 use crate::gate::{Complex, Generator, U3, Xzxz};
 use crate::structure::{Gate, Structure};
 use crate::target::Target;
 
-/// The coordinates of a Hermitian matrix: `Re H + Im H`.
+/// The coordinates of a Hermitian matrix: `Re H + Im H`, by columns.
 pub(crate) type Coordinates<const N: usize> = [[f64; N]; N];
+
+fn coordinates<const N: usize>(entry: impl Fn(usize, usize) -> f64) -> Coordinates<N> {
+    array::from_fn(|column| array::from_fn(|row| entry(row, column)))
+}
 
 /// A complex `N x N` matrix, real and imaginary parts apart, each by columns.
 #[derive(Debug, Clone)]
@@ -135,14 +141,9 @@ impl<const N: usize> Sweep<N> {
     /// The residual in the same coordinates: `J^T r` is the product of the Jacobian's columns with it.
     pub(crate) fn residual(&self) -> Coordinates<N> {
         let end = self.end();
-        let mut residual = [[0.0; N]; N];
-        for column in 0..N {
-            for row in 0..N {
-                residual[column][row] =
-                    0.5 * (end.im[column][row] + end.im[row][column] - end.re[column][row] + end.re[row][column]);
-            }
-        }
-        residual
+        coordinates(|row, column| {
+            0.5 * (end.im[column][row] + end.im[row][column] - end.re[column][row] + end.re[row][column])
+        })
     }
 
     fn end(&self) -> &Columns<N> {
@@ -191,40 +192,27 @@ impl<const N: usize> Columns<N> {
     /// With the pairs of columns `w0`, `w1` that differ in the bit, and `M` the sum of `w0 w1^dagger`, the image of X is
     /// `M + M^dagger` and that of Y is `-i M + i M^dagger`.
     fn images(&self, bit: usize) -> Images<N> {
+        let plus: Coordinates<N> = coordinates(|row, column| self.re[column][row] + self.im[column][row]);
+        let minus: Coordinates<N> = coordinates(|row, column| self.im[column][row] - self.re[column][row]);
+        // Re M + Im M, Re M - Im M, and the like of the first for the sum of w1 w1^dagger.
         let mut sum = [[0.0; N]; N];
         let mut difference = [[0.0; N]; N];
         let mut one = [[0.0; N]; N];
-        for zero in (0..N).filter(|column| column & bit == 0) {
-            let (re0, im0) = (&self.re[zero], &self.im[zero]);
-            let (re1, im1) = (&self.re[zero | bit], &self.im[zero | bit]);
-            let mut plus0 = [0.0; N];
-            let mut minus0 = [0.0; N];
-            let mut plus1 = [0.0; N];
-            let mut minus1 = [0.0; N];
-            for row in 0..N {
-                plus0[row] = re0[row] + im0[row];
-                minus0[row] = im0[row] - re0[row];
-                plus1[row] = re1[row] + im1[row];
-                minus1[row] = im1[row] - re1[row];
-            }
-            for column in 0..N {
-                let (c, d) = (re1[column], im1[column]);
+        for column in 0..N {
+            let (mut sums, mut differences, mut ones) = ([0.0; N], [0.0; N], [0.0; N]);
+            for w0 in (0..N).filter(|w0| w0 & bit == 0) {
+                let w1 = w0 | bit;
+                let (re, im) = (self.re[w1][column], self.im[w1][column]);
                 for row in 0..N {
-                    // Re M + Im M, Re M - Im M, and the same as the first for w1 w1^dagger.
-                    sum[column][row] += plus0[row] * c + minus0[row] * d;
-                    difference[column][row] += plus0[row] * d - minus0[row] * c;
-                    one[column][row] += plus1[row] * c + minus1[row] * d;
+                    sums[row] += plus[w0][row] * re + minus[w0][row] * im;
+                    differences[row] += plus[w0][row] * im - minus[w0][row] * re;
+                    ones[row] += plus[w1][row] * re + minus[w1][row] * im;
                 }
             }
+            (sum[column], difference[column], one[column]) = (sums, differences, ones);
         }
-        let mut x = [[0.0; N]; N];
-        let mut y = [[0.0; N]; N];
-        for column in 0..N {
-            for row in 0..N {
-                x[column][row] = sum[column][row] + difference[row][column];
-                y[column][row] = sum[row][column] - difference[column][row];
-            }
-        }
+        let x = coordinates(|row, column| sum[column][row] + difference[row][column]);
+        let y = coordinates(|row, column| sum[row][column] - difference[column][row]);
         Images { x, y, one }
     }
 }
@@ -234,12 +222,11 @@ impl<const N: usize> Images<N> {
     fn combine(&self, generators: &[Generator], columns: &mut [Coordinates<N>]) {
         for (generator, image) in generators.iter().zip(columns) {
             let &Generator { identity, x, y, z } = generator;
-            for column in 0..N {
-                for row in 0..N {
-                    image[column][row] =
-                        x * self.x[column][row] + y * self.y[column][row] - 2.0 * z * self.one[column][row];
-                }
-                image[column][column] += identity + z;
+            *image = coordinates(|row, column| {
+                x * self.x[column][row] + y * self.y[column][row] - 2.0 * z * self.one[column][row]
+            });
+            for (idx, column) in image.iter_mut().enumerate() {
+                column[idx] += identity + z;
             }
         }
     }

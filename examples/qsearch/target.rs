@@ -123,20 +123,34 @@ impl Target {
             Complex::new(re, im)
         });
         check_unitary(&matrix)?;
+        let matrix = with_real_corner(matrix);
         Ok(Self { name, qubits, expected_cnots, matrix })
     }
 
-    /// A unitary from the Gram-Schmidt process on random columns.
+    /// A unitary from the orthogonalisation of random columns.
     #[cfg(test)]
     pub(crate) fn random(qubits: usize, seed: u64) -> Self {
-        use rand_xoshiro::Xoshiro256PlusPlus;
-        use rand_xoshiro::rand_core::{Rng, SeedableRng};
+        Self {
+            name: format!("random-{seed}"),
+            qubits,
+            expected_cnots: None,
+            matrix: with_real_corner(random_unitary(1 << qubits, seed)),
+        }
+    }
 
-        let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
-        let mut number = || f64::from(rng.next_u32()) / f64::from(u32::MAX) - 0.5;
-        let dimension = 1 << qubits;
-        let random = Matrix::from_fn(dimension, dimension, |_, _| Complex::new(number(), number()));
-        Self { name: format!("random-{seed}"), qubits, expected_cnots: None, matrix: random.qr().q() }
+    /// A random unitary for each qubit, together.
+    #[cfg(test)]
+    pub(crate) fn random_product(qubits: usize, seed: u64) -> Self {
+        let each = (0..qubits as u64).map(|qubit| random_unitary(2, seed + qubit));
+        let matrix = each.fold(Matrix::identity(1, 1), |product, unitary| product.kronecker(&unitary));
+        let matrix = with_real_corner(matrix);
+        Self { name: format!("product-{seed}"), qubits, expected_cnots: Some(0), matrix }
+    }
+
+    /// The same target by another name.
+    #[cfg(test)]
+    pub(crate) fn renamed(self, name: &str) -> Self {
+        Self { name: name.to_owned(), ..self }
     }
 
     /// The name in tables and files.
@@ -154,7 +168,7 @@ impl Target {
         self.expected_cnots
     }
 
-    /// The unitary. Qubit 0 is the most significant bit of a basis index.
+    /// The unitary, up to its global phase. Qubit 0 is the most significant bit of a basis index.
     pub(crate) fn matrix(&self) -> &Matrix {
         &self.matrix
     }
@@ -181,6 +195,18 @@ impl Target {
     }
 }
 
+/// Turns the global phase, which no circuit is judged by, so that the entry in row 0, column 0 is real.
+///
+/// The optimiser does mind the phase. Circuits with a CNOT can take on any; in those without, that entry is a product of
+/// cosines. If it is zero, one of the cosines is, and then the phase is free there too.
+fn with_real_corner(matrix: Matrix) -> Matrix {
+    let corner = matrix[(0, 0)];
+    if corner.im == 0.0 || corner.norm() < UNITARITY_TOLERANCE {
+        return matrix;
+    }
+    matrix * (corner.conj() / corner.norm())
+}
+
 fn check_unitary(matrix: &Matrix) -> Result<()> {
     for row in 0..matrix.nrows() {
         for column in 0..matrix.ncols() {
@@ -199,4 +225,89 @@ fn check_unitary(matrix: &Matrix) -> Result<()> {
          an error of at most {UNITARITY_TOLERANCE:e}"
     );
     Ok(())
+}
+
+#[cfg(test)]
+fn random_unitary(dimension: usize, seed: u64) -> Matrix {
+    use rand_xoshiro::Xoshiro256PlusPlus;
+    use rand_xoshiro::rand_core::{Rng, SeedableRng};
+
+    let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
+    let mut number = || f64::from(rng.next_u32()) / f64::from(u32::MAX) - 0.5;
+    Matrix::from_fn(dimension, dimension, |_, _| Complex::new(number(), number())).qr().q()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn json(target: &Target) -> String {
+        let rows: Vec<Vec<[f64; 2]>> =
+            target.matrix().row_iter().map(|row| row.iter().map(|entry| [entry.re, entry.im]).collect()).collect();
+        serde_json::to_string(&rows).expect("numbers are finite")
+    }
+
+    fn complaint(text: &str) -> String {
+        format!("{:#}", Target::from_json(text, "mine").expect_err("the matrix is wrong"))
+    }
+
+    #[test]
+    fn the_targets_of_the_talk_are_eight_unitaries() {
+        let targets = Target::built_in().expect("the file of targets is part of the program");
+        let names: Vec<_> = targets.iter().map(Target::name).collect();
+        assert_eq!(names, ["qft2", "qft3", "fredkin", "toffoli", "peres", "or", "miro", "hhl"]);
+        assert!(targets.iter().all(|target| target.expected_cnots().is_some()));
+    }
+
+    #[test]
+    fn an_unknown_name_is_answered_with_the_known_ones() {
+        let error = Target::by_names(&["qft9".to_owned()]).expect_err("there is no such target");
+        assert_eq!(
+            error.to_string(),
+            "unknown target `qft9`, use one of qft2, qft3, fredkin, toffoli, peres, or, miro, hhl"
+        );
+    }
+
+    #[test]
+    fn a_matrix_is_read_bare_and_from_an_object() {
+        for qubits in QUBITS {
+            let target = Target::random(qubits, 7);
+            let bare = Target::from_json(&json(&target), "mine").expect("it is unitary");
+            assert_eq!((bare.name(), bare.qubits()), ("mine", qubits));
+            assert!((bare.matrix() - target.matrix()).norm() < 1e-13);
+            let text = format!(r#"{{"name": "yours", "matrix": {}}}"#, json(&target));
+            let named = Target::from_json(&text, "mine").expect("it is unitary");
+            assert_eq!((named.name(), named.matrix()), ("yours", bare.matrix()));
+        }
+    }
+
+    #[test]
+    fn a_wrong_matrix_is_refused_with_a_reason() {
+        assert!(complaint("[[").starts_with("it is not JSON"));
+        assert!(complaint("{}").starts_with("give rows of [re, im] entries"));
+        assert!(complaint("[[1, 0], [0, 1]]").starts_with("give rows of [re, im] entries"));
+        assert!(complaint("[[[1, 0]]]").starts_with("the matrix has 1 rows, give a 4 x 4"));
+        assert!(complaint("[]").starts_with("the matrix has 0 rows"));
+        let ragged =
+            "[[[1,0],[0,0],[0,0],[0,0]],[[0,0],[1,0],[0,0]],[[0,0],[0,0],[1,0],[0,0]],[[0,0],[0,0],[0,0],[1,0]]]";
+        assert!(complaint(ragged).starts_with("row 1 has 3 entries"));
+        let zeros = serde_json::to_string(&vec![vec![[0.0, 0.0]; 4]; 4]).expect("numbers are finite");
+        assert!(complaint(&zeros).starts_with("the matrix is not unitary: U U^dagger is off the identity by 1.0e0"));
+    }
+
+    #[test]
+    fn entries_that_are_not_finite_are_refused() {
+        let mut rows = vec![vec![[0.0, 0.0]; 4]; 4];
+        rows[2][3] = [f64::NAN, 0.0];
+        let error = Target::new("mine".to_owned(), &rows, None).expect_err("NaN is not finite");
+        assert!(error.to_string().starts_with("the entry in row 2, column 3 is not finite"));
+    }
+
+    #[test]
+    fn targets_of_one_name_are_numbered() {
+        let mut targets = vec![Target::random(2, 1); 3];
+        Target::make_names_unique(&mut targets);
+        let names: Vec<_> = targets.iter().map(Target::name).collect();
+        assert_eq!(names, ["random-1", "random-1-2", "random-1-3"]);
+    }
 }

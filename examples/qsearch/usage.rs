@@ -23,7 +23,6 @@ impl Sub for Usage {
     }
 }
 
-#[cfg(unix)]
 mod system {
     use super::Usage;
     use nix::sys::resource::{self, UsageWho};
@@ -59,19 +58,6 @@ mod system {
     }
 
     #[cfg(not(target_os = "linux"))]
-    pub(super) fn of_thread() -> Usage {
-        Usage::default()
-    }
-}
-
-#[cfg(not(unix))]
-mod system {
-    use super::Usage;
-
-    pub(super) fn of_process() -> Usage {
-        Usage::default()
-    }
-
     pub(super) fn of_thread() -> Usage {
         Usage::default()
     }

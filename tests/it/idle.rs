@@ -1,0 +1,94 @@
+//! An executor without work uses no processor time.
+
+use crate::backends::fibers;
+use crate::deadline::{doing, wait_until, within_deadline};
+use crate::processes::{alone, threads_named};
+use std::cell::RefCell;
+use std::sync::mpsc;
+use std::time::Duration;
+use yieldtasks::{Executor, ExecutorExt, FiberExecutor, Pinning, yield_now, yield_taskmap, yield_taskwrap};
+
+/// Waits for a length of time, which is the subject here.
+fn wait(length: Duration) {
+    let (_alive, never) = mpsc::channel::<()>();
+    assert_eq!(never.recv_timeout(length), Err(mpsc::RecvTimeoutError::Timeout));
+}
+
+/// Checks that the workers go to sleep, and that for a second after that none is switched in or charged with time.
+fn sleeps(name: &str, workers: usize) {
+    let last = RefCell::new(threads_named(name));
+    let settled = || {
+        wait(Duration::from_millis(30));
+        let now = threads_named(name);
+        now == last.replace(now.clone())
+    };
+    wait_until("the workers go to sleep", settled, || ());
+    let before = threads_named(name);
+    assert_eq!(before.len(), workers);
+    wait(Duration::from_secs(1));
+    assert_eq!(threads_named(name), before);
+}
+
+fn named(name: &str, workers: usize) -> FiberExecutor {
+    FiberExecutor::builder().workers(workers).thread_name(name).build().unwrap()
+}
+
+#[test]
+fn an_idle_second_costs_no_switch_and_no_tick() {
+    within_deadline(|| {
+        alone(&[], || {
+            for workers in [1, 2, 4] {
+                let name = format!("idle{workers}");
+                doing(&name);
+                let executor = named(&name, workers);
+                // Never worked, worked a little, and worked with everything there is.
+                sleeps(&name, workers);
+                executor.map(|x| x, 0..1);
+                sleeps(&name, workers);
+                executor.map(|_| yield_taskmap(|_| (0..10).for_each(|_| yield_now()), 0..50), 0..50);
+                let handles: Vec<_> = (0..20).map(|x| executor.submit(move || yield_taskwrap(|| x))).collect();
+                handles.into_iter().for_each(|handle| drop(handle.join()));
+                sleeps(&name, workers);
+            }
+        });
+    });
+}
+
+#[test]
+fn workers_sleep_while_their_only_fibers_wait_for_another_executor() {
+    within_deadline(|| {
+        alone(&[], || {
+            for workers in [1, 2] {
+                let name = format!("waits{workers}");
+                let executor = named(&name, workers);
+                let other = fibers(1);
+                let (go_on, gate) = mpsc::channel::<()>();
+                let handle = other.submit(move || gate.recv().is_err());
+                let waiting = executor.submit(move || {
+                    let result = handle.join();
+                    yield_taskmap(|x| x, 0..3).len() + usize::from(result.unwrap())
+                });
+                sleeps(&name, workers);
+                drop(go_on);
+                assert_eq!(waiting.join().unwrap(), 4);
+            }
+        });
+    });
+}
+
+#[test]
+fn other_workers_sleep_while_one_is_busy() {
+    within_deadline(|| {
+        alone(&[], || {
+            let executor =
+                FiberExecutor::builder().workers(4).thread_name("one-busy").pinning(Pinning::None).build().unwrap();
+            let (go_on, gate) = mpsc::channel::<()>();
+            let handle = executor.submit(move || gate.recv().is_err());
+            // The busy one waits for the channel, and so is as quiet as the others.
+            sleeps("one-busy", 4);
+            drop(go_on);
+            assert!(handle.join().unwrap());
+            executor.shutdown();
+        });
+    });
+}

@@ -1,0 +1,32 @@
+//! The promises of the crate, one module each.
+
+#[path = "../support/backends.rs"]
+mod backends;
+#[path = "../support/deadline.rs"]
+mod deadline;
+#[path = "../support/panicking.rs"]
+mod panicking;
+#[path = "../support/processes.rs"]
+mod processes;
+#[path = "../support/toy.rs"]
+mod toy;
+
+mod borrowing;
+mod building;
+mod crossing;
+mod drops;
+mod environment;
+mod handles;
+mod idle;
+mod locality;
+mod nests;
+mod panics;
+mod per_call;
+mod pinning;
+mod progress;
+mod results;
+mod sharing;
+mod shutdown;
+mod sizes;
+mod stress;
+mod unwinding;

@@ -1,0 +1,87 @@
+//! The one place that knows which backends there are to conform.
+
+use crate::deadline::doing;
+use crate::toy::Toy;
+use std::thread;
+use yieldtasks::{Executor, FiberExecutor, FlatExecutor, Pinning, SerialExecutor, ThreadPerTaskExecutor};
+
+/// How a backend runs tasks, for behaviour that not all of them have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Tasks on fibers, at every level.
+    Fibers,
+    /// Tasks on threads, at every level.
+    Threads,
+    /// Some tasks or all on the thread of their parent.
+    Inline,
+}
+
+type Build = fn(usize) -> Box<dyn Executor>;
+
+/// Every backend; a new one is added to the conformance suite by one line.
+pub(crate) const BACKENDS: &[(&str, Kind, Build)] = &[
+    ("fibers", Kind::Fibers, |workers| Box::new(fibers(workers))),
+    ("fibers for a call", Kind::Fibers, |workers| Box::new(fibers_for_a_call(workers))),
+    ("fibers unpinned", Kind::Fibers, |workers| Box::new(fibers_unpinned(workers))),
+    ("serial", Kind::Inline, |_| Box::new(SerialExecutor::new())),
+    ("thread per task", Kind::Threads, |_| Box::new(ThreadPerTaskExecutor::new())),
+    ("flat, level 0", Kind::Inline, |workers| Box::new(FlatExecutor::new(workers).unwrap())),
+    ("flat, level 1", Kind::Inline, |workers| Box::new(FlatExecutor::new(workers).unwrap().level(1))),
+    ("a third party's", Kind::Threads, |workers| Box::new(Toy::new(workers))),
+];
+
+/// How many workers each behaviour is tried with.
+pub(crate) const WORKERS: [usize; 3] = [1, 2, 4];
+
+/// A fiber executor with the default settings.
+pub(crate) fn fibers(workers: usize) -> FiberExecutor {
+    FiberExecutor::builder().workers(workers).build().unwrap()
+}
+
+/// A fiber executor whose workers live as long as a call.
+pub(crate) fn fibers_for_a_call(workers: usize) -> FiberExecutor {
+    FiberExecutor::builder().workers(workers).persist(false).build().unwrap()
+}
+
+/// A fiber executor whose workers may run on any core.
+pub(crate) fn fibers_unpinned(workers: usize) -> FiberExecutor {
+    FiberExecutor::builder().workers(workers).pinning(Pinning::None).build().unwrap()
+}
+
+/// An executor to be tried, and what it is called in messages.
+pub(crate) struct Candidate {
+    pub(crate) name: String,
+    pub(crate) kind: Kind,
+    pub(crate) workers: usize,
+    pub(crate) executor: Box<dyn Executor>,
+}
+
+impl Drop for Candidate {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("this was on the backend {:?}", self.name);
+        }
+    }
+}
+
+/// Every backend with every number of workers, built one after another.
+pub(crate) fn candidates() -> impl Iterator<Item = Candidate> {
+    WORKERS.into_iter().flat_map(|workers| {
+        BACKENDS.iter().map(move |&(name, kind, build)| {
+            let name = format!("{name} x {workers}");
+            doing(&format!("on {name}"));
+            Candidate { name, kind, workers, executor: build(workers) }
+        })
+    })
+}
+
+/// Checks a behaviour on every backend.
+pub(crate) fn on_every_backend(check: impl Fn(&dyn Executor)) {
+    candidates().for_each(|candidate| check(&*candidate.executor));
+}
+
+/// Checks a behaviour on those that run every task on a fiber; `check` is told the number of workers.
+pub(crate) fn on_fibers(check: impl Fn(&dyn Executor, usize)) {
+    let fibers = candidates().filter(|candidate| candidate.kind == Kind::Fibers);
+    fibers.for_each(|candidate| check(&*candidate.executor, candidate.workers));
+}

@@ -327,7 +327,7 @@ unsafe fn run_one<B: Tasks>(header: NonNull<Header>, idx: usize) {
 #[cold]
 pub(crate) unsafe fn run_inline(header: NonNull<Header>) {
     // SAFETY: live, says the caller.
-    let (run_one, len) = unsafe { (header.as_ref().table.run_one, header.as_ref().len) };
+    let &Header { table: Table { run_one, .. }, len, .. } = unsafe { header.as_ref() };
     for idx in 0..len {
         // SAFETY: the table fits the header, and each index is run once.
         unsafe { run_one(header, idx) };

@@ -82,11 +82,11 @@ impl<T, R, F: Fn(T) -> R> MapTasks<T, R, F> {
 
     #[inline]
     fn note(&self, idx: usize, state: u8) {
-        if Self::TRACKED {
-            if let Some(noted) = self.states.of(idx) {
-                // ORDERING: Relaxed. Written by the task's claimer, read by the parent after the join.
-                noted.store(state, Ordering::Relaxed);
-            }
+        if Self::TRACKED
+            && let Some(noted) = self.states.of(idx)
+        {
+            // ORDERING: Relaxed. Written by the task's claimer, read by the parent after the join.
+            noted.store(state, Ordering::Relaxed);
         }
     }
 }

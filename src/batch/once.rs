@@ -3,38 +3,82 @@
 
 use super::Tasks;
 use std::cell::UnsafeCell;
+use std::mem::ManuallyDrop;
 
-/// One function and the place of its result.
+/// One function and, later in the same place, its result.
+///
+/// The states, which whoever claimed the task changes, and the parent reads after the join:
+///
+/// | state | `place` holds |
+/// |---|---|
+/// | `Unstarted` | the function |
+/// | `Started` | nothing: the function runs, or panicked |
+/// | `Ended` | the result |
 pub(crate) struct OnceTask<F, R> {
-    function: UnsafeCell<Option<F>>,
-    result: UnsafeCell<Option<R>>,
+    state: UnsafeCell<State>,
+    place: UnsafeCell<Place<F, R>>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Unstarted,
+    Started,
+    Ended,
+}
+
+union Place<F, R> {
+    function: ManuallyDrop<F>,
+    result: ManuallyDrop<R>,
 }
 
 impl<F: FnOnce() -> R, R> OnceTask<F, R> {
     #[inline]
     pub(crate) fn new(function: F) -> Self {
-        Self { function: UnsafeCell::new(Some(function)), result: UnsafeCell::new(None) }
+        let place = Place { function: ManuallyDrop::new(function) };
+        Self { state: UnsafeCell::new(State::Unstarted), place: UnsafeCell::new(place) }
     }
 
-    /// The result, if the function ran to its end.
+    /// The result, if the function ran to its end and the result was not taken before.
     #[inline]
     pub(crate) fn take_result(&mut self) -> Option<R> {
-        self.result.get_mut().take()
+        let state = self.state.get_mut();
+        if *state != State::Ended {
+            return None;
+        }
+        *state = State::Started;
+        let place = self.place.get_mut();
+        // SAFETY: the state says that the place holds the result, and says otherwise from here on.
+        Some(unsafe { ManuallyDrop::take(&mut place.result) })
     }
 
     /// Calls the function.
     ///
     /// # Safety
     ///
-    /// Called at most once, with nobody else looking at the cells.
+    /// Called at most once, with nobody else looking at the task until it has ended.
     #[inline]
     unsafe fn call(&self) {
-        // SAFETY: this is the only access to the function.
-        let function = unsafe { (*self.function.get()).take() };
-        if let Some(function) = function {
-            let result = function();
-            // SAFETY: this is the only access to the result until the task has ended.
-            unsafe { *self.result.get() = Some(result) };
+        // SAFETY: nobody else looks at the state.
+        let state = unsafe { &mut *self.state.get() };
+        // SAFETY: nobody else looks at the place.
+        let place = unsafe { &mut *self.place.get() };
+        *state = State::Started;
+        // SAFETY: the task has not been called before, so the place holds the function; the state says otherwise now.
+        let function = unsafe { ManuallyDrop::take(&mut place.function) };
+        place.result = ManuallyDrop::new(function());
+        *state = State::Ended;
+    }
+}
+
+impl<F, R> Drop for OnceTask<F, R> {
+    fn drop(&mut self) {
+        let place = self.place.get_mut();
+        match self.state.get_mut() {
+            // SAFETY: the place holds the function, and this is the last access.
+            State::Unstarted => unsafe { ManuallyDrop::drop(&mut place.function) },
+            State::Started => {}
+            // SAFETY: the place holds the result, and this is the last access.
+            State::Ended => unsafe { ManuallyDrop::drop(&mut place.result) },
         }
     }
 }

@@ -33,8 +33,10 @@ impl RootBatch {
         let batch = NonNull::from(Box::leak(root));
         // SAFETY: just made.
         let header = unsafe { batch.as_ref() }.header();
-        // SAFETY: just made, and nobody else knows it.
-        unsafe { header.as_ref().set_waiter(Waiter::Root(batch)) };
+        // SAFETY: just made.
+        let erased = unsafe { header.as_ref() };
+        // SAFETY: nobody else knows the batch.
+        unsafe { erased.set_waiter(Waiter::Root(batch)) };
         // SAFETY: nobody waits, so the parent arrives at once; the task is outstanding.
         let arrival = unsafe { Header::count_down(header, 1) };
         debug_assert_eq!(arrival, Arrival::Earlier);

@@ -248,27 +248,3 @@ fn the_payloads_of_all_panicking_siblings_are_dropped_once() {
         });
     });
 }
-
-#[test]
-fn an_item_that_panics_when_dropped_does_not_keep_its_siblings_from_being_dropped() {
-    struct PanicsWhenDropped<'a>(Option<usize>, #[expect(dead_code, reason = "dropped")] Entry<'a>);
-
-    impl Drop for PanicsWhenDropped<'_> {
-        fn drop(&mut self) {
-            if let Some(number) = self.0 {
-                expected(number);
-            }
-        }
-    }
-
-    within_deadline(|| {
-        on_every_backend(|executor| {
-            let ledger = Ledger::default();
-            let items = (0..10).map(|idx| (idx, PanicsWhenDropped((idx == 5).then_some(5), ledger.entry(idx))));
-            let f = |(idx, item): (usize, PanicsWhenDropped<'_>)| if idx == 0 { expected(0) } else { drop(item) };
-            // Whether task 5 has started is up to the backend, and so is which of the two panics comes out.
-            assert!([0, 5].contains(&expected_panic(|| executor.map(f, items))));
-            ledger.close();
-        });
-    });
-}

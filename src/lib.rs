@@ -1,12 +1,23 @@
 //! Nested parallel maps written as plain blocking code.
 //!
-//! ```
-//! use yieldtasks::yield_taskmap;
+//! Any function may call [`yield_taskmap`] and functions that do, to any depth, with sequential loops in between. The call
+//! suspends the fiber it is made on, runs one child task per item, and returns the results in input order.
 //!
-//! // Any function may map in parallel and call functions that do, to any depth, with loops in between.
-//! let table = yield_taskmap(|row: u32| yield_taskmap(|column| row * column, 0..3), 0..3);
-//! assert_eq!(table, [[0, 0, 0], [0, 1, 2], [0, 2, 4]]);
 //! ```
+//! use yieldtasks::{ExecutorExt, FiberExecutor, yield_taskmap};
+//!
+//! let executor = FiberExecutor::new()?;
+//! let table = executor.map(|row: u32| yield_taskmap(|column| row * column, 0..3), 0..3);
+//! assert_eq!(table, [[0, 0, 0], [0, 1, 2], [0, 2, 4]]);
+//! # Ok::<(), yieldtasks::BuildError>(())
+//! ```
+//!
+//! - **Mapping:** [`yield_taskmap`], [`yield_starmap`], [`yield_taskwrap`], [`yield_join`], [`yield_now`]. They run on the
+//!   executor of the calling task, whichever backend that is, or on [`global()`] outside any.
+//! - **Executors:** [`FiberExecutor`], [`SerialExecutor`], [`ThreadPerTaskExecutor`], [`FlatExecutor`], with the methods of
+//!   [`ExecutorExt`]; by name, [`Backend`]; of one's own, [`Executor`].
+//! - **Chapters:** [`docs::design`] says how it works and what it guarantees, [`docs::hazards`] what to look out for,
+//!   [`docs::performance`] what things cost.
 
 #![cfg_attr(not(unix), expect(unused, reason = "the build ends with the error below"))]
 #[cfg(not(unix))]
@@ -14,6 +25,7 @@ compile_error!("yieldtasks runs on Unix systems only: its stacks are mapped by `
 
 mod batch;
 mod current;
+pub mod docs;
 mod error;
 mod executor;
 mod global;

@@ -282,6 +282,10 @@ impl<B: Tasks> Siblings<B> {
                         unsafe { self.tasks.run_task(idx) };
                     }
                     ended += 1;
+                    // Tasks are claimed in order, so nobody has any after the last.
+                    if idx + 1 == self.header.len {
+                        return;
+                    }
                     match next() {
                         Some(claimed) => idx = claimed,
                         None => return,

@@ -117,7 +117,7 @@ pub trait ExecutorExt: Executor {
         R: Send,
         F: Fn(T) -> R + Sync,
     {
-        map_by(f, data, |batch| {
+        map_by(f, data, |batch, _| {
             // SAFETY: `map_by` keeps the batch in place; the bounds above make the tasks fit for other threads.
             unsafe { batch::run_on(self, batch) };
         })

@@ -35,9 +35,9 @@ where
     R: Send,
     F: Fn(T) -> R + Sync,
 {
-    map_by(f, data, |batch| {
+    map_by(f, data, |batch, len| {
         // SAFETY: `map_by` keeps the batch in place; the bounds above make the tasks fit for other threads.
-        unsafe { run_here(batch) };
+        unsafe { run_here(batch, len) };
     })
 }
 
@@ -87,7 +87,7 @@ where
 {
     once_by(f, |batch| {
         // SAFETY: `once_by` keeps the batch in place; the bounds above make the task fit for another thread.
-        unsafe { run_here(batch) };
+        unsafe { run_here(batch, 1) };
     })
 }
 
@@ -122,7 +122,7 @@ where
 {
     let mut siblings = Siblings::new(2, BothTasks { first: OnceTask::new(a), second: OnceTask::new(b) });
     // SAFETY: the batch stays in place until the call returns; the bounds above make the tasks fit for other threads.
-    unsafe { run_here(siblings.header()) };
+    unsafe { run_here(siblings.header(), 2) };
     let BothTasks { first, second } = siblings.ended();
     match (first.take_result(), second.take_result()) {
         (Some(a), Some(b)) => (a, b),
@@ -150,15 +150,15 @@ pub fn yield_now() {
 /// # Safety
 ///
 /// - The batch stays in place until the call returns, and nobody else knows it.
-/// - Its tasks may run on other threads.
-#[inline]
-unsafe fn run_here(batch: NonNull<Header>) {
+/// - It has `len` tasks, which may run on other threads.
+#[inline(always)] // See `Worker::fork`.
+unsafe fn run_here(batch: NonNull<Header>, len: usize) {
     match current::context() {
         Some(Context::Fibers(worker)) => {
             // SAFETY: a worker outlives its fibers, and the caller runs on one of them.
             let worker = unsafe { worker.as_ref() };
             // SAFETY: as the caller says.
-            unsafe { worker.fork(batch) };
+            unsafe { worker.fork(batch, len) };
         }
         Some(Context::Backend { executor, .. }) => {
             // SAFETY: as the caller says.
@@ -171,7 +171,7 @@ unsafe fn run_here(batch: NonNull<Header>) {
 
 /// A map whose batch is run by `run`.
 #[inline]
-pub(crate) fn map_by<T, R, F, I>(f: F, data: I, run: impl FnOnce(NonNull<Header>)) -> Vec<R>
+pub(crate) fn map_by<T, R, F, I>(f: F, data: I, run: impl FnOnce(NonNull<Header>, usize)) -> Vec<R>
 where
     I: IntoIterator<Item = T>,
     F: Fn(T) -> R,
@@ -180,8 +180,9 @@ where
     if items.is_empty() {
         return Vec::new();
     }
-    let mut siblings = Siblings::new(items.len(), MapTasks::new(f, items));
-    run(siblings.header());
+    let len = items.len();
+    let mut siblings = Siblings::new(len, MapTasks::new(f, items));
+    run(siblings.header(), len);
     // SAFETY: `run` returns when all tasks have ended, and `ended` when none has failed.
     unsafe { siblings.ended().take_results() }
 }

@@ -47,7 +47,7 @@ use std::sync::Arc;
 pub(crate) use crossbeam_deque::{Injector, Steal};
 
 /// Slots of a fresh deque. One slot per nesting level is in use, so growth is rare.
-const INITIAL_SLOTS: usize = if cfg!(all(test, loom)) { 2 } else { 64 };
+const INITIAL_SLOTS: usize = if cfg!(all(test, loom)) { 3 } else { 64 };
 
 /// Unstarted tasks of one batch, lowest index first.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,9 +87,9 @@ impl<B> Slot<B> {
 /// What thieves keep under the lock.
 #[derive(Debug)]
 struct Thieves<B> {
-    /// A slot at or below the one that holds `head`.
+    /// The index of a slot at or below the one that holds `head`.
     slot: usize,
-    /// All slots. Replaced by the owner when they run out.
+    /// All slots, the unused first one included. Replaced by the owner when they run out.
     slots: Arc<[Slot<B>]>,
 }
 
@@ -106,11 +106,11 @@ struct Shared<B> {
 #[derive(Debug)]
 pub(crate) struct Deque<B> {
     shared: Arc<Shared<B>>,
-    /// The slots of `shared`, which only the owner replaces.
-    slots: Cell<NonNull<Slot<B>>>,
-    capacity: Cell<usize>,
-    /// Slots in use.
-    used: Cell<usize>,
+    /// The slots of `shared`, which only the owner replaces: the first, which is never used, so that there always is a
+    /// newest; the newest in use, or the first; and the last.
+    first: Cell<NonNull<Slot<B>>>,
+    newest: Cell<NonNull<Slot<B>>>,
+    last: Cell<NonNull<Slot<B>>>,
     _one_owner: PhantomData<*mut B>,
 }
 
@@ -126,17 +126,17 @@ pub(crate) struct Stealer<B> {
 impl<B> Deque<B> {
     pub(crate) fn new() -> Self {
         let slots = vacant_slots(INITIAL_SLOTS);
-        let first = first_slot(&slots);
+        let (first, last) = ends_of(&slots);
         let shared = Shared {
             tail: CachePadded::new(AtomicUsize::new(0)),
             head: CachePadded::new(AtomicUsize::new(0)),
-            thieves: Mutex::new(Thieves { slot: 0, slots }),
+            thieves: Mutex::new(Thieves { slot: 1, slots }),
         };
         Self {
             shared: Arc::new(shared),
-            slots: Cell::new(first),
-            capacity: Cell::new(INITIAL_SLOTS),
-            used: Cell::new(0),
+            first: Cell::new(first),
+            newest: Cell::new(first),
+            last: Cell::new(last),
             _one_owner: PhantomData,
         }
     }
@@ -148,7 +148,7 @@ impl<B> Deque<B> {
     /// Whether the owner has nothing to take. Never wrongly `true`.
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.used.get() == 0
+        self.newest.get() == self.first.get()
     }
 
     /// Adds the job as the newest.
@@ -156,22 +156,20 @@ impl<B> Deque<B> {
     pub(crate) fn push(&self, job: Job<B>) {
         let Job { batch, tasks } = job;
         debug_assert!(!tasks.is_empty());
-        if self.used.get() == self.capacity.get() {
+        if self.newest.get() == self.last.get() {
             self.grow();
         }
         let base = self.shared.tail.load(Ordering::Relaxed);
         let end = base + tasks.len();
-        let used = self.used.get();
-        if used > 0 {
-            // The tasks that were taken from the slot below are no longer part of it.
-            self.slot(used - 1).end.store(base, Ordering::Relaxed);
-        }
-        let slot = self.slot(used);
+        // The tasks that were taken from the slot below are no longer part of it.
+        self.newest().end.store(base, Ordering::Relaxed);
+        // SAFETY: the newest slot is not the last, so the next one lies within the allocation.
+        self.newest.set(unsafe { self.newest.get().add(1) });
+        let slot = self.newest();
         slot.batch.store(batch.as_ptr(), Ordering::Relaxed);
         slot.base.store(base, Ordering::Relaxed);
         slot.end.store(end, Ordering::Relaxed);
         slot.key.store(base + tasks.end - 1, Ordering::Relaxed);
-        self.used.set(used + 1);
         // ORDERING: Release publishes the slot and the batch; pairs with the loads of `tail` in `Stealer::steal`.
         self.shared.tail.store(end, Ordering::Release);
     }
@@ -179,26 +177,20 @@ impl<B> Deque<B> {
     /// Takes the newest task.
     #[inline]
     pub(crate) fn pop(&self) -> Option<(NonNull<B>, usize)> {
-        let newest = self.used.get().checked_sub(1)?;
-        let slot = self.slot(newest);
-        let batch = NonNull::new(slot.batch.load(Ordering::Relaxed))?;
-        self.take_from(newest).map(|idx| (batch, idx))
+        let batch = NonNull::new(self.newest().batch.load(Ordering::Relaxed))?;
+        self.take().map(|idx| (batch, idx))
     }
 
     /// Takes the newest task if it is one of `batch`.
     #[inline]
     pub(crate) fn pop_of(&self, batch: NonNull<B>) -> Option<usize> {
-        let newest = self.used.get().checked_sub(1)?;
-        if self.slot(newest).batch.load(Ordering::Relaxed) != batch.as_ptr() {
-            return None;
-        }
-        self.take_from(newest)
+        if self.newest().batch.load(Ordering::Relaxed) == batch.as_ptr() { self.take() } else { None }
     }
 
-    /// Takes the highest position, which is in the slot `newest`, the last in use.
+    /// Takes the highest position. The newest slot is in use, so there is one, unless a thief has it.
     #[inline]
-    fn take_from(&self, newest: usize) -> Option<usize> {
-        let slot = self.slot(newest);
+    fn take(&self) -> Option<usize> {
+        let slot = self.newest();
         let position = self.shared.tail.load(Ordering::Relaxed) - 1;
         // ORDERING: Release, although it publishes nothing new: a thief that reads this value rather than the one stored
         // by `push` must see what `push` published.
@@ -209,7 +201,8 @@ impl<B> Deque<B> {
             return None;
         }
         if position == slot.base.load(Ordering::Relaxed) {
-            self.used.set(newest);
+            // SAFETY: a slot in use is not the first, so the one before it lies within the allocation.
+            self.newest.set(unsafe { self.newest.get().sub(1) });
         }
         Some(slot.key.load(Ordering::Relaxed) - position)
     }
@@ -224,10 +217,10 @@ impl<B> Deque<B> {
         if self.shared.head.load(Ordering::Relaxed) <= position {
             return true;
         }
-        thieves.slot = 0;
-        self.used.set(0);
+        thieves.slot = 1;
+        self.newest.set(self.first.get());
         self.shared.head.store(0, Ordering::Relaxed);
-        // ORDERING: Release, as in `take_from`.
+        // ORDERING: Release, as in `take`.
         self.shared.tail.store(0, Ordering::Release);
         false
     }
@@ -235,28 +228,29 @@ impl<B> Deque<B> {
     #[cold]
     #[inline(never)]
     fn grow(&self) {
-        let capacity = self.capacity.get() * 2;
-        let slots = vacant_slots(capacity);
-        for (idx, to) in slots.iter().enumerate().take(self.used.get()) {
-            let from = self.slot(idx);
+        let mut thieves = self.shared.thieves.lock();
+        let former = Arc::clone(&thieves.slots);
+        let slots = vacant_slots(former.len() * 2);
+        for (to, from) in slots.iter().zip(former.iter()) {
             to.batch.store(from.batch.load(Ordering::Relaxed), Ordering::Relaxed);
             to.base.store(from.base.load(Ordering::Relaxed), Ordering::Relaxed);
             to.end.store(from.end.load(Ordering::Relaxed), Ordering::Relaxed);
             to.key.store(from.key.load(Ordering::Relaxed), Ordering::Relaxed);
         }
-        self.slots.set(first_slot(&slots));
-        self.capacity.set(capacity);
-        // Thieves look at slots under the lock only, so the old ones can be freed with it.
-        self.shared.thieves.lock().slots = slots;
+        let (first, last) = ends_of(&slots);
+        self.first.set(first);
+        // The deque grows when all slots are in use, so the newest is the last of the former ones.
+        // SAFETY: the new allocation is twice as long.
+        self.newest.set(unsafe { first.add(former.len() - 1) });
+        self.last.set(last);
+        // Thieves look at slots under the lock only, so the former ones can be freed with it.
+        thieves.slots = slots;
     }
 
     #[inline]
-    fn slot(&self, idx: usize) -> &Slot<B> {
-        debug_assert!(idx < self.capacity.get());
-        // SAFETY: `idx` is below the capacity, so the slot lies within the allocation.
-        let slot = unsafe { self.slots.get().add(idx) };
+    fn newest(&self) -> &Slot<B> {
         // SAFETY: `shared` keeps the slots alive until `grow` replaces them, and no reference from here survives that.
-        unsafe { slot.as_ref() }
+        unsafe { self.newest.get().as_ref() }
     }
 }
 
@@ -316,8 +310,11 @@ fn vacant_slots<B>(count: usize) -> Arc<[Slot<B>]> {
     (0..count).map(|_| Slot::vacant()).collect()
 }
 
-fn first_slot<B>(slots: &Arc<[Slot<B>]>) -> NonNull<Slot<B>> {
-    NonNull::new(Arc::as_ptr(slots).cast_mut()).expect("an Arc is not null").cast()
+/// The first and the last slot.
+fn ends_of<B>(slots: &Arc<[Slot<B>]>) -> (NonNull<Slot<B>>, NonNull<Slot<B>>) {
+    let first = NonNull::new(Arc::as_ptr(slots).cast_mut()).expect("an Arc is not null").cast::<Slot<B>>();
+    // SAFETY: there is at least one slot, so the last lies within the allocation.
+    (first, unsafe { first.add(slots.len() - 1) })
 }
 
 #[cfg(all(test, not(loom)))]

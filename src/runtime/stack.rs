@@ -16,6 +16,7 @@ use std::io;
 use std::num::NonZeroUsize;
 use std::ptr::{self, NonNull};
 
+const CACHE_LINE: usize = 64;
 /// Bytes between two colours.
 const COLOUR_STEP: usize = 448;
 /// How many colours there are. The control block, the colour and the frames of a task that forks fit into one page.
@@ -40,9 +41,9 @@ pub(super) struct StackSpace {
 impl StackSpace {
     /// Sets the highest `size_of::<T>()` bytes aside for a `T` and gives their address, and the stack that remains.
     pub(super) fn split_top<T>(self) -> (NonNull<T>, FiberStack) {
-        let top = self.bottom.as_ptr().addr() + self.size;
-        let control = (top - size_of::<T>()) & !(align_of::<T>().max(64) - 1);
-        let base = (control - self.colour * COLOUR_STEP) & !(STACK_ALIGNMENT - 1);
+        let top = self.bottom.as_ptr().addr() + self.size - self.colour * COLOUR_STEP;
+        let control = (top - size_of::<T>()) & !(align_of::<T>().max(CACHE_LINE) - 1);
+        let base = control & !(STACK_ALIGNMENT - 1);
         let control = self.bottom.map_addr(|_| NonZeroUsize::new(control).expect("no mapping ends at address zero"));
         let base = StackPointer::new(base).expect("no mapping ends at address zero");
         (control.cast(), FiberStack { base, limit: self.bottom.addr() })

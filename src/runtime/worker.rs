@@ -126,6 +126,7 @@ impl Worker {
     /// # Panics
     ///
     /// Panics in the loop, which is a mistake of this crate.
+    #[inline]
     pub(crate) fn current_fiber(&self) -> FiberRef {
         match self.current.get() {
             Some(fiber) => fiber,
@@ -142,9 +143,9 @@ impl Worker {
     /// # Safety
     ///
     /// - The caller runs on a fiber of this worker, in the worker's own context.
-    /// - The batch is live until the call returns, and nobody else knows it.
-    #[inline] // One return less per level of a nest, and the processor remembers few.
-    pub(crate) unsafe fn fork(&self, batch: NonNull<Header>) {
+    /// - The batch has `len` tasks, is live until the call returns, and nobody else knows it.
+    #[inline(always)] // One return less per level of a nest, and the processor remembers few.
+    pub(crate) unsafe fn fork(&self, batch: NonNull<Header>, len: usize) {
         if self.has_ready() || thread::panicking() {
             // SAFETY: as the caller says.
             return unsafe { self.fork_without_child(batch) };
@@ -155,7 +156,6 @@ impl Worker {
         let header = unsafe { batch.as_ref() };
         // SAFETY: nobody else knows the batch.
         unsafe { header.set_waiter(Waiter::Fiber(parent)) };
-        let len = header.len();
         if len > 1 {
             self.push(Job { batch, tasks: 1..len });
         }

@@ -3,7 +3,7 @@
 //! The join counter, the inbox, the deque and the idle protocol are written against this module, so that loom explores
 //! the code that ships and not a copy of it.
 
-#[cfg(not(all(test, loom)))]
+#[cfg(not(all(test, yieldtasks_loom)))]
 mod imp {
     pub(crate) use parking_lot::Mutex;
     pub(crate) use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering, fence};
@@ -12,7 +12,7 @@ mod imp {
     pub(crate) use crate::runtime::fence::{heavy_fence, light_fence};
 }
 
-#[cfg(all(test, loom))]
+#[cfg(all(test, yieldtasks_loom))]
 mod imp {
     pub(crate) use loom::sync::atomic::{AtomicPtr, AtomicUsize, Ordering, fence};
 

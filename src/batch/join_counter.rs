@@ -62,7 +62,7 @@ impl JoinCounter {
     }
 }
 
-#[cfg(all(test, loom))]
+#[cfg(all(test, yieldtasks_loom))]
 mod models {
     use super::*;
     use loom::sync::Arc;

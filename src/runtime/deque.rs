@@ -47,7 +47,7 @@ use std::sync::Arc;
 pub(crate) use crossbeam_deque::{Injector, Steal};
 
 /// Slots of a fresh deque. One slot per nesting level is in use, so growth is rare.
-const INITIAL_SLOTS: usize = if cfg!(all(test, loom)) { 3 } else { 64 };
+const INITIAL_SLOTS: usize = if cfg!(all(test, yieldtasks_loom)) { 3 } else { 64 };
 
 /// Unstarted tasks of one batch, lowest index first.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -317,7 +317,7 @@ fn ends_of<B>(slots: &Arc<[Slot<B>]>) -> (NonNull<Slot<B>>, NonNull<Slot<B>>) {
     (first, unsafe { first.add(slots.len() - 1) })
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(yieldtasks_loom)))]
 mod tests {
     use super::*;
 
@@ -429,7 +429,7 @@ mod tests {
     }
 }
 
-#[cfg(all(test, loom))]
+#[cfg(all(test, yieldtasks_loom))]
 mod models {
     use super::*;
     use loom::thread;

@@ -1,4 +1,4 @@
-#![cfg_attr(all(test, loom), expect(dead_code, reason = "the models have fences of their own"))]
+#![cfg_attr(all(test, yieldtasks_loom), expect(dead_code, reason = "the models have fences of their own"))]
 //! An asymmetric pair of fences: one side runs at every task, the other at every theft.
 //!
 //! Two threads that each write one word and then read the other's (Dekker's pattern) must both put a full fence between

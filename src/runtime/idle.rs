@@ -170,7 +170,7 @@ fn wants_waking(counts: usize) -> bool {
 
 use parker::Parker;
 
-#[cfg(not(all(test, loom)))]
+#[cfg(not(all(test, yieldtasks_loom)))]
 mod parker {
     use super::Awake;
     use parking_lot::{Condvar, Mutex};
@@ -204,7 +204,7 @@ mod parker {
     }
 }
 
-#[cfg(all(test, loom))]
+#[cfg(all(test, yieldtasks_loom))]
 mod parker {
     use super::Awake;
     use loom::sync::{Condvar, Mutex};
@@ -237,7 +237,7 @@ mod parker {
     }
 }
 
-#[cfg(all(test, loom))]
+#[cfg(all(test, yieldtasks_loom))]
 mod models {
     use super::*;
     use loom::sync::Arc;

@@ -79,7 +79,7 @@ impl<T: Linked> Inbox<T> {
     }
 }
 
-#[cfg(all(test, loom))]
+#[cfg(all(test, yieldtasks_loom))]
 mod models {
     use super::*;
     use loom::sync::Arc;

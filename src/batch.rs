@@ -23,7 +23,7 @@ pub(crate) use once::{BothTasks, OnceTask};
 use crate::current;
 use crate::executor::Executor;
 use crate::runtime::Worker;
-use crate::waiter::{Parking, Waiter};
+use crate::waiter::{self, Parking, Waiter};
 use std::any::Any;
 use std::cell::{Cell, UnsafeCell};
 use std::fmt;
@@ -344,9 +344,19 @@ pub(crate) unsafe fn run_inline(header: NonNull<Header>) {
 ///
 /// `header` is live and known to the caller alone.
 pub(crate) unsafe fn run_on<E: Executor + ?Sized>(executor: &E, header: NonNull<Header>) {
-    if std::thread::panicking() && current::worker().is_some() {
-        // SAFETY: as the caller says. A fiber never suspends while its thread unwinds.
-        return unsafe { run_inline(header) };
+    if current::worker().is_some() {
+        if std::thread::panicking() {
+            // SAFETY: as the caller says. A fiber never suspends while its thread unwinds.
+            return unsafe { run_inline(header) };
+        }
+        if !executor.suspends() {
+            let batch = Handover(header);
+            return waiter::block_elsewhere(move || {
+                let Handover(header) = { batch };
+                // SAFETY: as the caller says: the frame of the batch waits for this call.
+                unsafe { run_on(executor, header) };
+            });
+        }
     }
     let parking = Parking::here();
     // SAFETY: live, says the caller.
@@ -376,6 +386,12 @@ pub(crate) unsafe fn run_on<E: Executor + ?Sized>(executor: &E, header: NonNull<
     }
     assert!(joined, "the executor returned from `run_batch` before every task of the batch had ended");
 }
+
+/// A batch on its way to the thread that hands it to its executor.
+struct Handover(NonNull<Header>);
+
+// SAFETY: the pointer blocks the auto trait. The header is `Sync`, and the thread is the only one to know the batch.
+unsafe impl Send for Handover {}
 
 /// The tasks of one call on their way to a backend.
 ///

@@ -57,6 +57,11 @@ pub(crate) fn worker<'a>() -> Option<&'a Worker> {
     Some(unsafe { worker.as_ref() })
 }
 
+/// Whether the caller runs in a task, of whichever executor.
+pub(crate) fn is_in_task() -> bool {
+    !pointer().is_null()
+}
+
 /// Whether the running task is one of the executor of that identity, and not of the fiber runtime.
 pub(crate) fn is_task_of(identity: *const ()) -> bool {
     match context() {
@@ -92,6 +97,31 @@ pub(crate) fn enter<R>(executor: &dyn Executor, level: usize, task: impl FnOnce(
     task()
 }
 
+/// The running task, for another thread that goes on in its place while it waits.
+#[derive(Clone, Copy)]
+pub(crate) struct Task<'e> {
+    backend: Option<(&'e dyn Executor, usize)>,
+}
+
+impl Task<'_> {
+    /// The task that calls this.
+    pub(crate) fn running() -> Self {
+        let backend = match context() {
+            Some(Context::Backend { executor, level, .. }) => Some((executor, level)),
+            Some(Context::Fibers(_)) | None => None,
+        };
+        Self { backend }
+    }
+
+    /// Calls `f` as a part of the task.
+    pub(crate) fn resume_in<R>(self, f: impl FnOnce() -> R) -> R {
+        match self.backend {
+            Some((executor, level)) => enter(executor, level, f),
+            None => f(),
+        }
+    }
+}
+
 /// Runs the loop of `worker` with its own context current.
 pub(crate) fn enter_worker(worker: &Worker, run: impl FnOnce()) {
     let context = Context::Fibers(NonNull::from(worker));
@@ -107,9 +137,19 @@ pub(crate) fn enter_worker(worker: &Worker, run: impl FnOnce()) {
 ///
 /// Panics outside a fiber, which is a mistake of this crate.
 pub(crate) fn suspend() {
+    out_of_context(Worker::suspend);
+}
+
+/// Lets other fibers of the worker go first, from within another context than the worker's own.
+pub(crate) fn yield_now() {
+    out_of_context(Worker::yield_now);
+}
+
+/// Calls `switch` with the worker's own context current, and puts the caller's back when the fiber is resumed.
+fn out_of_context(switch: fn(&Worker)) {
     let worker = worker().expect("only a fiber suspends");
     let own = pointer();
     set_pointer(worker.context());
-    worker.suspend();
+    switch(worker);
     set_pointer(own);
 }

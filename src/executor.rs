@@ -4,6 +4,7 @@
 mod backend;
 mod fiber;
 mod flat;
+mod in_hand;
 mod serial;
 mod thread_per_task;
 
@@ -65,15 +66,16 @@ pub trait Executor: Send + Sync {
     /// Whether workers outlive a call.
     fn persist(&self) -> bool;
 
-    /// Ends the workers after the work in hand, and waits for that unless it is called from that very work. Calling it
-    /// again does nothing.
+    /// Ends the workers after the work in hand, and waits for that. Called inside a task, whichever executor runs it, it
+    /// does not wait, since that work may be waiting for this task. Calling it again does nothing more.
     ///
     /// Later calls of [`submit`](ExecutorExt::submit) give a handle that reports
     /// [`TaskError::ShutDown`](crate::TaskError::ShutDown); later calls of [`map`](ExecutorExt::map) and
     /// [`run`](ExecutorExt::run) panic.
     fn shutdown(&self);
 
-    /// Runs every task of the batch and returns when all have ended.
+    /// Runs every task of the batch and returns when all have ended. It may block the calling thread, which is never a
+    /// worker of a [`FiberExecutor`]: there, the crate lends it another thread.
     ///
     /// # Panics
     ///
@@ -87,6 +89,12 @@ pub trait Executor: Send + Sync {
     #[doc(hidden)]
     fn identity(&self) -> *const () {
         (&raw const *self).cast()
+    }
+
+    /// Whether `run_batch` waits by suspending when it is called on a fiber, as the backends of this crate do.
+    #[doc(hidden)]
+    fn suspends(&self) -> bool {
+        false
     }
 }
 
@@ -194,6 +202,10 @@ macro_rules! forward {
 
             fn identity(&self) -> *const () {
                 (**self).identity()
+            }
+
+            fn suspends(&self) -> bool {
+                (**self).suspends()
             }
         }
     )+};

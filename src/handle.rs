@@ -127,6 +127,11 @@ impl DetachedTask {
         (Self { body: Box::new(body) }, handle)
     }
 
+    /// A task whose result nobody wants, and which does not panic.
+    pub(crate) fn without_handle(f: impl FnOnce() + Send + 'static) -> Self {
+        Self::new(f).0
+    }
+
     /// Runs the task. The `yield_*` functions called inside it use `executor`.
     ///
     /// A panic of the task does not come out here: its handle reports it.

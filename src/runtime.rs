@@ -154,7 +154,7 @@ impl Runtime {
         for (index, deque) in deques.into_iter().enumerate() {
             let started = runtime.start_worker(settings, index, deque, placed.clone());
             if let Err(source) = started {
-                runtime.shutdown();
+                runtime.end();
                 return Err(BuildError::Thread { worker: index, source });
             }
         }
@@ -174,7 +174,14 @@ impl Runtime {
         let core = settings.placement.core_of(index);
         shared.ending.lock().workers += 1;
         let started = thread::Builder::new().name(format!("{}-{index}", settings.thread_name)).spawn(move || {
-            let took_place = core.is_none_or(affinity::pin_current_thread);
+            let took_place = match core {
+                Some(core) => affinity::pin_current_thread(core),
+                None => {
+                    // The thread that builds the executor may be pinned itself.
+                    shared.mask.widen_current_thread();
+                    true
+                }
+            };
             // Whoever started the thread may have given up on the others.
             let _ = placed.send((index, took_place));
             drop(placed);
@@ -200,12 +207,9 @@ impl Runtime {
         &self.refused
     }
 
-    /// Runs a batch made inside or outside this runtime. Returns `false` without having run it if the runtime is closed.
+    /// Runs a batch made outside this runtime. Returns `false` without having run it if the runtime is closed.
     #[must_use]
     pub(crate) fn run_batch(&self, batch: &Batch<'_>) -> bool {
-        if run_at_home(self.shared.owner, batch) {
-            return true;
-        }
         if !self.shared.gate.enter() {
             return false;
         }
@@ -232,7 +236,7 @@ impl Runtime {
     }
 
     /// Closes the runtime and waits for its threads, unless the caller is one of its tasks or unwinds on a fiber.
-    pub(crate) fn shutdown(&self) {
+    pub(crate) fn end(&self) {
         self.close();
         let worker = current::worker();
         let own = worker.is_some_and(|worker| worker.belongs_to(NonNull::from(&*self.shared)));
@@ -291,4 +295,9 @@ pub(crate) fn run_at_home(owner: usize, batch: &Batch<'_>) -> bool {
     unsafe { worker.fork(header, batch.len()) };
     batch.note_joined();
     true
+}
+
+/// Whether the caller runs on a fiber of the executor `owner`.
+pub(crate) fn is_at_home(owner: usize) -> bool {
+    current::worker().is_some_and(|worker| worker.owner() == owner)
 }

@@ -141,7 +141,8 @@ pub fn yield_now() {
             // SAFETY: a worker outlives its fibers, and the caller runs on one of them.
             unsafe { worker.as_ref() }.yield_now();
         }
-        Some(Context::Backend { .. }) | None => thread::yield_now(),
+        Some(Context::Backend { worker: Some(_), .. }) => current::yield_now(),
+        Some(Context::Backend { worker: None, .. }) | None => thread::yield_now(),
     }
 }
 

@@ -3,6 +3,8 @@
 
 use crate::current;
 use crate::runtime::{FiberRef, RootBatch};
+use parking_lot::Mutex;
+use std::panic::{self, AssertUnwindSafe};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, Thread};
@@ -91,5 +93,37 @@ impl Parking {
                 }
             }
         }
+    }
+}
+
+/// Calls `block` on a thread of its own, in the context of the caller, while the calling fiber is suspended. Without a
+/// thread to be had, calls it here.
+pub(crate) fn block_elsewhere(block: impl FnOnce() + Send) {
+    let parking = Parking::here();
+    let waiter = parking.waiter();
+    let task = current::Task::running();
+    let mask = current::worker().map(|worker| worker.process_mask().clone());
+    let block = Mutex::new(Some(block));
+    let outcome = Mutex::new(Ok(()));
+    let call = || {
+        let block = block.lock().take();
+        block.map_or(Ok(()), |block| panic::catch_unwind(AssertUnwindSafe(block)))
+    };
+    let place = &outcome;
+    // By value, so that nothing of the frame is used after the waiter was woken.
+    let on_thread = move || {
+        if let Some(mask) = mask {
+            mask.widen_current_thread();
+        }
+        *place.lock() = task.resume_in(call);
+        waiter.wake();
+    };
+    // SAFETY: the frame outlives the thread's use of it, which ends with waking the waiter.
+    match unsafe { thread::Builder::new().name("blocking".to_owned()).spawn_unchecked(on_thread) } {
+        Ok(_) => parking.wait(),
+        Err(_) => *place.lock() = call(),
+    }
+    if let Err(payload) = outcome.into_inner() {
+        panic::resume_unwind(payload);
     }
 }

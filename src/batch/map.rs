@@ -1,9 +1,11 @@
 #![expect(unsafe_code, reason = "items are moved out and results in by their claimed index")]
 //! The tasks of a map: one function, many items, results in input order.
 
-use super::Tasks;
+use super::{Tasks, drop_quietly};
 use std::mem::{self, MaybeUninit};
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::thread;
 
 /// The item is in its place, the result is not.
 const UNSTARTED: u8 = 0;
@@ -109,13 +111,16 @@ impl<T, R, F: Fn(T) -> R> Tasks for MapTasks<T, R, F> {
 }
 
 impl<T, R, F> Drop for MapTasks<T, R, F> {
-    /// Drops the items of tasks that never started and the results of a map that gives none.
+    /// Drops the items of tasks that never started and the results of a map that gives none. A destructor that panics does
+    /// not keep the others from running; the first such panic is raised again afterwards, unless the thread unwinds.
     fn drop(&mut self) {
+        let mut first_panic = None;
         for idx in 0..self.len {
             let Some(state) = self.states.of(idx) else {
                 return;
             };
-            match state.load(Ordering::Relaxed) {
+            let state = state.load(Ordering::Relaxed);
+            let outcome = panic::catch_unwind(AssertUnwindSafe(|| match state {
                 UNSTARTED => {
                     // SAFETY: within the items.
                     let item = unsafe { self.items.as_mut_ptr().add(idx) };
@@ -129,7 +134,14 @@ impl<T, R, F> Drop for MapTasks<T, R, F> {
                     unsafe { result.drop_in_place() };
                 }
                 _ => {}
+            }));
+            if let Err(payload) = outcome {
+                drop_quietly(first_panic.replace(payload));
             }
+        }
+        match first_panic {
+            Some(payload) if !thread::panicking() => panic::resume_unwind(payload),
+            payload => drop_quietly(payload),
         }
     }
 }

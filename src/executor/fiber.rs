@@ -1,7 +1,9 @@
 //! The backend of this crate: tasks on fibers, one pinned worker thread per core.
 
 use super::Executor;
+use super::in_hand::InHand;
 use crate::batch::Batch;
+use crate::current;
 use crate::error::BuildError;
 use crate::handle::DetachedTask;
 use crate::runtime::affinity::{Pinning, PinningOutcome, Placement, ProcessMask};
@@ -10,7 +12,7 @@ use parking_lot::Mutex;
 use std::env;
 use std::fmt;
 use std::panic::{RefUnwindSafe, UnwindSafe};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Usable bytes of a fiber's stack: what a thread of the standard library gets.
 const DEFAULT_STACK_SIZE: usize = 2 * 1024 * 1024;
@@ -20,7 +22,8 @@ const DEFAULT_STACK_SIZE: usize = 2 * 1024 * 1024;
 /// A task that makes a batch suspends, which costs a few nanoseconds, and its worker goes on with the children. Tasks that
 /// have not started can be run by any worker; a started one stays on its worker's thread to its end.
 ///
-/// Dropping the executor [shuts it down](Executor::shutdown) and joins its threads.
+/// Dropping the executor shuts it down and joins its threads. Inside a task of another fiber executor, the wait for them
+/// suspends the fiber.
 pub struct FiberExecutor {
     settings: Settings,
     pinning: PinningOutcome,
@@ -33,7 +36,7 @@ enum Workers {
     Persistent(Runtime),
     /// For the length of a call.
     PerCall {
-        closed: AtomicBool,
+        in_hand: InHand,
         /// Those of detached tasks, which may still run.
         detached: Mutex<Vec<Runtime>>,
     },
@@ -70,27 +73,24 @@ impl Executor for FiberExecutor {
     }
 
     fn shutdown(&self) {
-        match &self.workers {
-            Workers::Persistent(runtime) => runtime.shutdown(),
-            Workers::PerCall { closed, detached } => {
-                closed.store(true, Ordering::Relaxed);
-                let detached = std::mem::take(&mut *detached.lock());
-                detached.iter().for_each(Runtime::shutdown);
-            }
+        self.close();
+        if !current::is_in_task() {
+            self.wait();
         }
     }
 
     fn run_batch(&self, batch: &Batch<'_>) {
+        if runtime::run_at_home(self.settings.owner, batch) {
+            return;
+        }
         let ran = match &self.workers {
             Workers::Persistent(runtime) => runtime.run_batch(batch),
-            Workers::PerCall { closed, .. } => {
-                runtime::run_at_home(self.settings.owner, batch)
-                    || !closed.load(Ordering::Relaxed) && {
-                        let runtime = self.start_for_call();
-                        let ran = runtime.run_batch(batch);
-                        runtime.shutdown();
-                        ran
-                    }
+            Workers::PerCall { in_hand, .. } => {
+                let _call = in_hand.enter_or_panic(false);
+                let runtime = self.start_for_call();
+                let ran = runtime.run_batch(batch);
+                runtime.end();
+                ran
             }
         };
         assert!(ran, "the executor has been shut down: build another one to run more tasks");
@@ -99,18 +99,21 @@ impl Executor for FiberExecutor {
     fn spawn(&self, task: DetachedTask) {
         match &self.workers {
             Workers::Persistent(runtime) => runtime.spawn(task),
-            Workers::PerCall { closed, detached } => {
-                if closed.load(Ordering::Relaxed) {
-                    return;
+            Workers::PerCall { in_hand, detached } => {
+                if let Some(_call) = in_hand.enter(false) {
+                    let runtime = self.start_for_call();
+                    runtime.spawn(task);
+                    runtime.close();
+                    let mut detached = detached.lock();
+                    detached.retain(|runtime| !runtime.has_ended());
+                    detached.push(runtime);
                 }
-                let runtime = self.start_for_call();
-                runtime.spawn(task);
-                runtime.close();
-                let mut detached = detached.lock();
-                detached.retain(|runtime| !runtime.has_ended());
-                detached.push(runtime);
             }
         }
+    }
+
+    fn suspends(&self) -> bool {
+        true
     }
 
     fn identity(&self) -> *const () {
@@ -119,6 +122,27 @@ impl Executor for FiberExecutor {
 }
 
 impl FiberExecutor {
+    /// Lets no more work in; the workers end after the work in hand.
+    pub(super) fn close(&self) {
+        match &self.workers {
+            Workers::Persistent(runtime) => runtime.close(),
+            Workers::PerCall { in_hand, .. } => in_hand.close(),
+        }
+    }
+
+    /// Waits for the workers to end, unless the caller is one of their tasks or unwinds on a fiber.
+    fn wait(&self) {
+        match &self.workers {
+            Workers::Persistent(runtime) => runtime.end(),
+            Workers::PerCall { .. } if runtime::is_at_home(self.settings.owner) => {}
+            Workers::PerCall { in_hand, detached } => {
+                in_hand.wait();
+                let detached = std::mem::take(&mut *detached.lock());
+                detached.iter().for_each(Runtime::end);
+            }
+        }
+    }
+
     fn start_for_call(&self) -> Runtime {
         match Runtime::start(&self.settings) {
             Ok(runtime) => runtime,
@@ -133,7 +157,8 @@ impl RefUnwindSafe for FiberExecutor {}
 
 impl Drop for FiberExecutor {
     fn drop(&mut self) {
-        self.shutdown();
+        self.close();
+        self.wait();
     }
 }
 
@@ -223,8 +248,7 @@ impl FiberExecutorBuilder {
             source,
         })?;
         let mask = ProcessMask::read();
-        let pinning = if pinning_is_off()? { Pinning::None } else { self.pinning.clone() };
-        let workers = match (self.workers, &pinning) {
+        let workers = match (self.workers, &self.pinning) {
             (Some(workers), _) => workers,
             (None, Pinning::List(list)) => list.len(),
             (None, _) => workers_of_environment()?.unwrap_or(mask.parallelism()),
@@ -232,6 +256,7 @@ impl FiberExecutorBuilder {
         if workers == 0 {
             return Err(BuildError::NoWorkers);
         }
+        let pinning = if pinning_is_off()? { Pinning::None } else { self.pinning };
         let settings = Settings {
             placement: Placement::plan(workers, &pinning, &mask)?,
             mask,
@@ -244,7 +269,7 @@ impl FiberExecutorBuilder {
             let pinning = settings.placement.outcome(runtime.refused());
             (Workers::Persistent(runtime), pinning)
         } else {
-            let workers = Workers::PerCall { closed: AtomicBool::new(false), detached: Mutex::new(Vec::new()) };
+            let workers = Workers::PerCall { in_hand: InHand::default(), detached: Mutex::new(Vec::new()) };
             (workers, settings.placement.outcome(&[]))
         };
         if !matches!(pinning, PinningOutcome::Pinned(_) | PinningOutcome::Off) {

@@ -1,20 +1,33 @@
 //! One level of the nest in parallel, the others inline: undersubscription, the baseline.
 
+use super::in_hand::InHand;
 use super::{Executor, ExecutorExt, FiberExecutor};
 use crate::batch::Batch;
+use crate::current;
 use crate::error::BuildError;
 use crate::handle::DetachedTask;
 use std::iter;
+use std::sync::Arc;
 
 /// Runs the batches of one level of the nest on a pool of workers, and all others inline, in order.
 ///
 /// This is what a program does that makes one of its loops parallel and leaves it at that; cores are idle whenever that
 /// level is narrower than the machine. The pool is a [`FiberExecutor`], so that the difference measured is that of the
-/// strategy.
+/// strategy. A submitted task runs on the pool, and counts as the outermost level.
+///
+/// Dropping the executor shuts it down and joins its threads.
 #[derive(Debug)]
 pub struct FlatExecutor {
+    flat: Arc<Flat>,
+}
+
+/// The executor as its tasks hold it.
+#[derive(Debug)]
+struct Flat {
     pool: FiberExecutor,
     level: usize,
+    /// The outermost batches and the submitted tasks.
+    in_hand: InHand,
 }
 
 impl FlatExecutor {
@@ -24,18 +37,81 @@ impl FlatExecutor {
     ///
     /// As [`FiberExecutorBuilder::build`](crate::FiberExecutorBuilder::build).
     pub fn new(workers: usize) -> Result<Self, BuildError> {
-        Ok(Self { pool: FiberExecutor::builder().workers(workers).thread_name("flat").build()?, level: 0 })
+        let pool = FiberExecutor::builder().workers(workers).thread_name("flat").build()?;
+        Ok(Self { flat: Arc::new(Flat { pool, level: 0, in_hand: InHand::default() }) })
     }
 
     /// Makes another level the parallel one, counted from 0, the outermost. Default: 0.
+    ///
+    /// # Panics
+    ///
+    /// Panics if tasks have been submitted already.
     #[must_use]
     pub fn level(mut self, level: usize) -> Self {
-        self.level = level;
+        let flat = Arc::get_mut(&mut self.flat).expect("the level is chosen before tasks are submitted");
+        flat.level = level;
         self
     }
 }
 
 impl Executor for FlatExecutor {
+    fn size(&self) -> usize {
+        self.flat.size()
+    }
+
+    fn persist(&self) -> bool {
+        self.flat.persist()
+    }
+
+    fn shutdown(&self) {
+        self.flat.shutdown();
+    }
+
+    fn run_batch(&self, batch: &Batch<'_>) {
+        self.flat.run_batch(batch);
+    }
+
+    fn spawn(&self, task: DetachedTask) {
+        if let Some(call) = self.flat.in_hand.enter(false) {
+            let flat = Arc::clone(&self.flat);
+            let on_pool = DetachedTask::without_handle(move || {
+                task.run(&*flat);
+                drop(call);
+                flat.close_if_done();
+            });
+            self.flat.pool.spawn(on_pool);
+        }
+    }
+
+    fn identity(&self) -> *const () {
+        self.flat.identity()
+    }
+
+    fn suspends(&self) -> bool {
+        true
+    }
+}
+
+impl Drop for FlatExecutor {
+    fn drop(&mut self) {
+        self.flat.in_hand.close();
+        if !current::is_task_of(self.identity()) {
+            self.flat.in_hand.wait();
+            self.flat.pool.shutdown();
+        }
+    }
+}
+
+impl Flat {
+    /// Lets the workers of the pool end if no more work can come.
+    fn close_if_done(&self) {
+        if self.in_hand.is_done() {
+            self.pool.close();
+        }
+    }
+}
+
+impl Executor for Flat {
     fn size(&self) -> usize {
         self.pool.size()
     }
@@ -45,19 +121,36 @@ impl Executor for FlatExecutor {
     }
 
     fn shutdown(&self) {
-        self.pool.shutdown();
+        self.in_hand.close();
+        self.close_if_done();
+        if !current::is_in_task() {
+            self.in_hand.wait();
+            self.pool.shutdown();
+        }
     }
 
     fn run_batch(&self, batch: &Batch<'_>) {
+        let call = self.in_hand.enter_or_panic(batch.level() > 0);
         let tasks = iter::from_fn(|| batch.next_task());
         if batch.level() == self.level {
             self.pool.map(|task| task.run(self), tasks);
         } else {
             tasks.for_each(|task| task.run(self));
         }
+        drop(call);
+        self.close_if_done();
     }
 
     fn spawn(&self, task: DetachedTask) {
-        self.pool.spawn(task);
+        // Only a `FlatExecutor` is asked to spawn; without the counted reference the task is still run, on this thread.
+        task.run(self);
+    }
+
+    fn identity(&self) -> *const () {
+        self.in_hand.identity()
+    }
+
+    fn suspends(&self) -> bool {
+        true
     }
 }

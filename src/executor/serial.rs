@@ -1,16 +1,17 @@
 //! Everything inline, in order: the reference for results, and for debugging.
 
 use super::Executor;
+use super::in_hand::InHand;
 use crate::batch::Batch;
+use crate::current;
 use crate::handle::DetachedTask;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Runs every task on the calling thread, in input order, as a loop would.
 ///
 /// A batch whose task panics runs no further tasks, as on every backend. `submit` runs the task before it returns.
 #[derive(Debug, Default)]
 pub struct SerialExecutor {
-    closed: AtomicBool,
+    in_hand: InHand,
 }
 
 impl SerialExecutor {
@@ -30,21 +31,30 @@ impl Executor for SerialExecutor {
     }
 
     fn shutdown(&self) {
-        self.closed.store(true, Ordering::Relaxed);
+        self.in_hand.close();
+        if !current::is_in_task() {
+            self.in_hand.wait();
+        }
     }
 
     fn run_batch(&self, batch: &Batch<'_>) {
-        // Tasks of a batch accepted before the shutdown are work in hand: their own batches still run.
-        let accepted = batch.level() > 0 || !self.closed.load(Ordering::Relaxed);
-        assert!(accepted, "the executor has been shut down: build another one to run more tasks");
+        let _call = self.in_hand.enter_or_panic(batch.level() > 0);
         while let Some(task) = batch.next_task() {
             task.run(self);
         }
     }
 
     fn spawn(&self, task: DetachedTask) {
-        if !self.closed.load(Ordering::Relaxed) {
+        if let Some(_call) = self.in_hand.enter(false) {
             task.run(self);
         }
+    }
+
+    fn identity(&self) -> *const () {
+        self.in_hand.identity()
+    }
+
+    fn suspends(&self) -> bool {
+        true
     }
 }

@@ -71,6 +71,15 @@ impl ProcessMask {
         }
     }
 
+    /// Lets the calling thread run on all these cores.
+    pub(crate) fn widen_current_thread(&self) {
+        #[cfg(target_os = "linux")]
+        if let Some(set) = &self.set {
+            // A refusal leaves the thread where it is, which costs speed and nothing else.
+            let _ = rustix::thread::sched_setaffinity(None, set);
+        }
+    }
+
     /// The number of workers that keep all usable cores busy.
     pub(crate) fn parallelism(&self) -> usize {
         self.parallelism

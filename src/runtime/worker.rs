@@ -37,6 +37,8 @@ const LOOKS_BEFORE_SLEEP: u32 = 20;
 const LONGEST_PAUSE: u32 = 64;
 /// A fiber that yields where there is nothing else to run makes its worker look at other workers every so many times.
 const YIELDS_PER_SEARCH: u32 = 64;
+/// A worker whose tasks fork without end looks every so many forks whether others wait for their turn.
+const FORKS_PER_LOOK: u32 = 1024;
 
 /// One worker of a runtime; lives on its thread.
 pub(crate) struct Worker {
@@ -51,6 +53,7 @@ pub(crate) struct Worker {
     /// Fibers that let others go first.
     yielded: FiberQueue,
     yields: Cell<u32>,
+    forks: Cell<u32>,
     /// Whose turn it is between yielded fibers and new tasks.
     turn: Cell<Turn>,
     current: Cell<Option<FiberRef>>,
@@ -63,6 +66,8 @@ pub(crate) struct Worker {
 enum Turn {
     NewTask,
     Yielded,
+    /// Work from outside, and then yielded fibers.
+    Others,
 }
 
 /// What the loop does next.
@@ -84,6 +89,7 @@ impl Worker {
             ready: FiberQueue::new(),
             yielded: FiberQueue::new(),
             yields: Cell::new(0),
+            forks: Cell::new(0),
             turn: Cell::new(Turn::NewTask),
             current: Cell::new(None),
             context: Cell::new(ptr::null()),
@@ -146,7 +152,8 @@ impl Worker {
     /// - The batch has `len` tasks, is live until the call returns, and nobody else knows it.
     #[inline(always)] // One return less per level of a nest, and the processor remembers few.
     pub(crate) unsafe fn fork(&self, batch: NonNull<Header>, len: usize) {
-        if self.has_ready() || thread::panicking() {
+        self.forks.set(self.forks.get().wrapping_add(1));
+        if self.has_ready() || thread::panicking() || self.forks.get().is_multiple_of(FORKS_PER_LOOK) {
             // SAFETY: as the caller says.
             return unsafe { self.fork_without_child(batch) };
         }
@@ -173,7 +180,7 @@ impl Worker {
         }
     }
 
-    /// Runs a batch whose first task cannot be handed to a child.
+    /// Runs a batch whose first task is not handed to a child directly.
     ///
     /// # Safety
     ///
@@ -184,6 +191,12 @@ impl Worker {
         if thread::panicking() {
             // SAFETY: as the caller says. A fiber never suspends while its thread unwinds.
             return unsafe { run_inline(batch) };
+        }
+        if !self.yielded.is_empty() || !self.shared.injector.is_empty() {
+            // A task that forks in a loop would keep them waiting for ever.
+            self.turn.set(Turn::Others);
+            self.yielded.push(self.current_fiber());
+            self.suspend();
         }
         // SAFETY: live, says the caller.
         let header = unsafe { batch.as_ref() };
@@ -298,8 +311,13 @@ impl Worker {
             if let Some(fiber) = self.next_ready() {
                 return Some(Next::Resume(fiber));
             }
-            let yielded_first = self.turn.replace(Turn::NewTask) == Turn::Yielded && !self.yielded.is_empty();
-            if !yielded_first {
+            let turn = self.turn.replace(Turn::NewTask);
+            if turn == Turn::Others
+                && let Some(job) = self.take_injected()
+            {
+                return Some(self.begin(job));
+            }
+            if turn == Turn::NewTask || self.yielded.is_empty() {
                 if let Some((batch, idx)) = self.deque.pop() {
                     self.turn.set(Turn::Yielded);
                     return Some(Next::Start(batch, idx));

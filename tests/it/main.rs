@@ -28,5 +28,7 @@ mod results;
 mod sharing;
 mod shutdown;
 mod sizes;
+mod strategies;
 mod stress;
+mod third_party;
 mod unwinding;

@@ -199,7 +199,7 @@ fn compare(cases: u32, panics: bool) {
     }
 }
 
-const CASES: u32 = if cfg!(debug_assertions) { 40 } else { 250 };
+const CASES: u32 = if cfg!(debug_assertions) { 40 } else { 150 };
 
 #[test]
 fn random_nests_agree_with_a_plain_recursion_on_every_backend() {

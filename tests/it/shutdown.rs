@@ -130,7 +130,7 @@ fn a_detached_task_shuts_its_own_executor_down() {
 }
 
 #[test]
-fn a_task_of_another_executor_shuts_down_and_waits() {
+fn a_task_of_another_executor_shuts_down_and_the_work_in_hand_ends() {
     within_deadline(|| {
         on_every_backend(|executor| {
             let other = fibers(1);
@@ -143,7 +143,7 @@ fn a_task_of_another_executor_shuts_down_and_waits() {
                 }
             });
             other.run(|| yield_join(|| executor.shutdown(), || yield_taskmap(|x| x, 0..3)));
-            assert!(ended.is_raised() && handle.is_finished());
+            assert!(handle.join().is_ok() && ended.is_raised());
             assert!(other.run(|| executor.submit(|| ()).join()).unwrap_err().is_shut_down());
             is_shut_down(executor);
         });
@@ -161,7 +161,22 @@ fn a_task_that_shuts_another_executor_down_leaves_its_worker_to_its_siblings() {
                 move || go_on.spin("the sibling of the task that shuts down runs")
             });
             executor.run(|| yield_join(|| other.executor.shutdown(), || go_on.raise()));
-            assert!(handle.is_finished());
+            handle.join().unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_task_that_another_one_waits_for_shuts_the_executor_of_that_one_down() {
+    within_deadline(|| {
+        for workers in WORKERS {
+            let (executor, other) = (Arc::new(fibers(workers)), Arc::new(fibers(1)));
+            let theirs = (Arc::clone(&executor), Arc::clone(&other));
+            let waiting = executor.submit(move || {
+                let (executor, other) = theirs;
+                other.submit(move || executor.shutdown()).join().is_ok()
+            });
+            assert!(waiting.join().unwrap());
         }
     });
 }

@@ -12,6 +12,8 @@ const ALONE: &str = "YIELDTASKS_TEST_ALONE";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ThreadFigures {
     pub(crate) id: String,
+    /// `S` if it sleeps, `R` if it runs or would like to.
+    pub(crate) state: String,
     /// How often it was switched in, because it waited or because its time was up.
     pub(crate) switches: Vec<String>,
     /// Clock ticks in user mode and in the kernel.
@@ -36,10 +38,11 @@ fn figures_of(id: &str, prefix: &str) -> Option<ThreadFigures> {
     let status = read("status")?;
     let switches = status.lines().filter(|line| line.contains("ctxt_switches")).map(str::to_owned).collect();
     let stat = read("stat")?;
-    // The fields after the name, which is in parentheses, begin with the third; 14 and 15 are the ticks.
-    let fields = stat.rsplit_once(')')?.1.split_whitespace();
-    let ticks = fields.skip(11).take(2).map(str::to_owned).collect();
-    Some(ThreadFigures { id: id.to_owned(), switches, ticks })
+    // The fields after the name, which is in parentheses, begin with the third, the state; 14 and 15 are the ticks.
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().map(str::to_owned);
+    let state = fields.next()?;
+    let ticks = fields.skip(10).take(2).collect();
+    Some(ThreadFigures { id: id.to_owned(), state, switches, ticks })
 }
 
 /// The number of threads of this process.

@@ -31,4 +31,5 @@ mod sizes;
 mod strategies;
 mod stress;
 mod third_party;
+mod turns;
 mod unwinding;

@@ -5,6 +5,8 @@ pub(crate) mod affinity;
 mod deque;
 pub(crate) mod fence;
 mod fiber;
+mod fiber_pool;
+mod fiber_queue;
 mod gate;
 mod idle;
 mod inbox;

@@ -1,21 +1,20 @@
 //! The backend of this crate: tasks on fibers, one pinned worker thread per core.
 
+mod builder;
+
+pub use builder::FiberExecutorBuilder;
+
 use super::Executor;
 use super::in_hand::InHand;
 use crate::batch::Batch;
 use crate::current;
 use crate::error::BuildError;
 use crate::handle::DetachedTask;
-use crate::runtime::affinity::{Pinning, PinningOutcome, Placement, ProcessMask};
-use crate::runtime::{self, Runtime, SMALLEST_STACK, Settings, check_size};
+use crate::runtime::affinity::PinningOutcome;
+use crate::runtime::{self, Runtime, Settings};
 use parking_lot::Mutex;
-use std::env;
 use std::fmt;
 use std::panic::{RefUnwindSafe, UnwindSafe};
-use std::sync::atomic::{AtomicUsize, Ordering};
-
-/// Usable bytes of a fiber's stack: what a thread of the standard library gets.
-const DEFAULT_STACK_SIZE: usize = 2 * 1024 * 1024;
 
 /// Runs tasks on fibers: one worker thread per core, each task on a stack of its own.
 ///
@@ -169,145 +168,5 @@ impl fmt::Debug for FiberExecutor {
             .field("persist", &self.persist())
             .field("pinning", &self.pinning)
             .finish_non_exhaustive()
-    }
-}
-
-/// The settings of a [`FiberExecutor`] to be.
-#[derive(Clone, Debug)]
-#[must_use = "settings do nothing until `build` is called"]
-pub struct FiberExecutorBuilder {
-    workers: Option<usize>,
-    pinning: Pinning,
-    stack_size: usize,
-    persist: bool,
-    thread_name: String,
-}
-
-impl Default for FiberExecutorBuilder {
-    fn default() -> Self {
-        Self {
-            workers: None,
-            pinning: Pinning::default(),
-            stack_size: DEFAULT_STACK_SIZE,
-            persist: true,
-            thread_name: "yieldtasks".to_owned(),
-        }
-    }
-}
-
-impl FiberExecutorBuilder {
-    /// The number of workers.
-    ///
-    /// Default: the environment variable `YIELDTASKS_WORKERS`, or else the number of CPUs that this process may use by its
-    /// affinity mask and its CPU quota; with [`Pinning::List`], the length of the list.
-    pub fn workers(mut self, workers: usize) -> Self {
-        self.workers = Some(workers);
-        self
-    }
-
-    /// How workers are pinned to cores. Default: [`Pinning::Cores`]. The environment variable `YIELDTASKS_PIN=0` turns
-    /// pinning off, whatever is set here.
-    pub fn pinning(mut self, pinning: Pinning) -> Self {
-        self.pinning = pinning;
-        self
-    }
-
-    /// The size of each fiber's stack in bytes. It is reserved, and committed page by page as it is touched. Default: 2 MiB.
-    ///
-    /// A task that overflows its stack ends the process, by a signal and without a message.
-    pub fn stack_size(mut self, bytes: usize) -> Self {
-        self.stack_size = bytes;
-        self
-    }
-
-    /// Whether the workers outlive a call. Default: `true`. If not, each outermost call starts workers and ends them.
-    pub fn persist(mut self, persist: bool) -> Self {
-        self.persist = persist;
-        self
-    }
-
-    /// What the worker threads are called; a dash and the worker's index are appended. Default: `yieldtasks`.
-    pub fn thread_name(mut self, name: impl Into<String>) -> Self {
-        self.thread_name = name.into();
-        self
-    }
-
-    /// Checks the settings and starts the workers, if they are to persist.
-    ///
-    /// # Errors
-    ///
-    /// - [`BuildError::NoWorkers`] for zero workers.
-    /// - [`BuildError::StackSize`] for stacks too small to run a task, or too large to reserve.
-    /// - [`BuildError::CoreOutsideMask`] and [`BuildError::CoresForWorkers`] for a pinning list that does not fit.
-    /// - [`BuildError::Environment`] for an environment variable that means nothing.
-    /// - [`BuildError::Thread`] if a thread cannot be started.
-    pub fn build(self) -> Result<FiberExecutor, BuildError> {
-        check_size(self.stack_size).map_err(|source| BuildError::StackSize {
-            size: self.stack_size,
-            smallest: SMALLEST_STACK,
-            source,
-        })?;
-        let mask = ProcessMask::read();
-        let workers = match (self.workers, &self.pinning) {
-            (Some(workers), _) => workers,
-            (None, Pinning::List(list)) => list.len(),
-            (None, _) => workers_of_environment()?.unwrap_or(mask.parallelism()),
-        };
-        if workers == 0 {
-            return Err(BuildError::NoWorkers);
-        }
-        let pinning = if pinning_is_off()? { Pinning::None } else { self.pinning };
-        let settings = Settings {
-            placement: Placement::plan(workers, &pinning, &mask)?,
-            mask,
-            stack_size: self.stack_size,
-            thread_name: self.thread_name,
-            owner: next_owner(),
-        };
-        let (workers, pinning) = if self.persist {
-            let runtime = Runtime::start(&settings)?;
-            let pinning = settings.placement.outcome(runtime.refused());
-            (Workers::Persistent(runtime), pinning)
-        } else {
-            let workers = Workers::PerCall { in_hand: InHand::default(), detached: Mutex::new(Vec::new()) };
-            (workers, settings.placement.outcome(&[]))
-        };
-        if !matches!(pinning, PinningOutcome::Pinned(_) | PinningOutcome::Off) {
-            tracing::warn!(?pinning, "workers run unpinned");
-        }
-        Ok(FiberExecutor { settings, pinning, workers })
-    }
-}
-
-/// A number that no other executor of this process has.
-fn next_owner() -> usize {
-    static NEXT: AtomicUsize = AtomicUsize::new(1);
-    NEXT.fetch_add(1, Ordering::Relaxed)
-}
-
-fn workers_of_environment() -> Result<Option<usize>, BuildError> {
-    const VARIABLE: &str = "YIELDTASKS_WORKERS";
-    let Some(value) = env::var_os(VARIABLE) else {
-        return Ok(None);
-    };
-    let value = value.to_string_lossy().into_owned();
-    match value.trim().parse() {
-        Ok(workers) if workers > 0 => Ok(Some(workers)),
-        _ => Err(BuildError::Environment { variable: VARIABLE, value, expected: "the number of workers, one or more" }),
-    }
-}
-
-fn pinning_is_off() -> Result<bool, BuildError> {
-    const VARIABLE: &str = "YIELDTASKS_PIN";
-    let Some(value) = env::var_os(VARIABLE) else {
-        return Ok(false);
-    };
-    match value.to_string_lossy().trim() {
-        "0" => Ok(true),
-        "1" => Ok(false),
-        value => {
-            let expected = "0 to turn pinning off or 1 to leave it on";
-            Err(BuildError::Environment { variable: VARIABLE, value: value.to_owned(), expected })
-        }
     }
 }

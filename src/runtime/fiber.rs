@@ -17,15 +17,12 @@
 //! page.
 
 use super::inbox::Linked;
-use super::stack::{FiberStack, StackPool, StackSpace};
-use super::worker::no_stack;
+use super::stack::{FiberStack, StackSpace};
 use super::{Shared, Worker};
 use crate::batch::Header;
 use crate::sync::{AtomicPtr, Ordering};
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 use std::cell::{Cell, UnsafeCell};
-use std::io;
-use std::iter;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
@@ -191,14 +188,51 @@ impl FiberRef {
         yielder.suspend(Step::SUSPENDED);
     }
 
+    /// Makes an idle fiber of `worker` on a stack that nothing uses.
+    pub(super) fn create(space: StackSpace, worker: &Worker) -> Self {
+        let (control, stack) = space.split_top::<Fiber>();
+        let fiber = FiberRef(control);
+        let coroutine = Coroutine::with_stack(stack, move |yielder, input| body(fiber, yielder, input));
+        let block = Fiber {
+            coroutine: UnsafeCell::new(coroutine),
+            yielder: Cell::new(ptr::null()),
+            first: Cell::new(0),
+            resumer: Cell::new(Resumer::Loop),
+            link: AtomicPtr::new(ptr::null_mut()),
+            home: NonNull::from(worker),
+            home_index: worker.index(),
+            shared: worker.shared_pointer(),
+            space,
+        };
+        // SAFETY: the place was set aside for a control block and nothing uses it.
+        unsafe { control.write(block) };
+        fiber
+    }
+
+    /// Ends the fiber and gives the stack that it used.
+    ///
+    /// # Safety
+    ///
+    /// The fiber is idle, the caller is on its home worker's thread, and nobody uses the reference afterwards.
+    pub(super) unsafe fn retire(self) -> StackSpace {
+        let space = self.get().space;
+        // SAFETY: the fiber is idle and gets null, which lets its body return.
+        let step = unsafe { self.switch(ptr::null()) };
+        debug_assert_eq!(step, Step::finished(0));
+        // SAFETY: nobody refers to the fiber any more, says the caller.
+        unsafe { self.0.drop_in_place() };
+        space
+    }
+
+    /// The next fiber in the list or queue that this one is in.
     #[inline]
-    fn next(self) -> Option<Self> {
+    pub(super) fn next(self) -> Option<Self> {
         // ORDERING: Relaxed here and in `set_next`. The lists that use it belong to the home worker's thread.
         NonNull::new(self.get().link.load(Ordering::Relaxed)).map(Self)
     }
 
     #[inline]
-    fn set_next(self, next: Option<Self>) {
+    pub(super) fn set_next(self, next: Option<Self>) {
         self.get().link.store(next.map_or(ptr::null_mut(), |next| next.0.as_ptr()), Ordering::Relaxed);
     }
 
@@ -228,154 +262,5 @@ fn body(fiber: FiberRef, yielder: &Yielder<Input, Step>, mut input: Input) {
             }
         };
         input = yielder.suspend(step);
-    }
-}
-
-/// A queue of fibers of one worker, first in, first out.
-#[derive(Debug)]
-pub(super) struct FiberQueue {
-    first: Cell<Option<FiberRef>>,
-    last: Cell<Option<FiberRef>>,
-}
-
-impl FiberQueue {
-    pub(super) fn new() -> Self {
-        Self { first: Cell::new(None), last: Cell::new(None) }
-    }
-
-    #[inline]
-    pub(super) fn is_empty(&self) -> bool {
-        self.first.get().is_none()
-    }
-
-    #[inline]
-    pub(super) fn push(&self, fiber: FiberRef) {
-        fiber.set_next(None);
-        match self.last.replace(Some(fiber)) {
-            Some(last) if !self.is_empty() => last.set_next(Some(fiber)),
-            _ => self.first.set(Some(fiber)),
-        }
-    }
-
-    #[inline]
-    pub(super) fn pop(&self) -> Option<FiberRef> {
-        let first = self.first.get()?;
-        self.first.set(first.next());
-        Some(first)
-    }
-}
-
-/// The idle fibers of one worker, and the stacks to make more.
-pub(super) struct FiberPool {
-    newest: Cell<Option<FiberRef>>,
-    /// Taken out while in use, so that no borrow of it can be met.
-    stacks: Cell<Option<StackPool>>,
-}
-
-impl FiberPool {
-    pub(super) fn new(stack_size: usize) -> Self {
-        Self { newest: Cell::new(None), stacks: Cell::new(Some(StackPool::new(stack_size))) }
-    }
-
-    /// An idle fiber of `worker`: the one recycled last, or else a new one.
-    ///
-    /// # Panics
-    ///
-    /// Panics if the system does not give memory for a stack.
-    #[inline]
-    pub(super) fn take(&self, worker: &Worker) -> FiberRef {
-        match self.newest.get() {
-            Some(fiber) => {
-                self.newest.set(fiber.next());
-                fiber
-            }
-            None => self.create_or_panic(worker),
-        }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn create_or_panic(&self, worker: &Worker) -> FiberRef {
-        self.create(worker).unwrap_or_else(|error| no_stack(&error))
-    }
-
-    /// As [`take`](Self::take), for callers that must not unwind.
-    ///
-    /// # Errors
-    ///
-    /// What the system says when it does not give memory for a stack.
-    #[inline]
-    pub(super) fn try_take(&self, worker: &Worker) -> io::Result<FiberRef> {
-        if self.newest.get().is_some() { Ok(self.take(worker)) } else { self.create(worker) }
-    }
-
-    /// Takes back a fiber that is free.
-    #[inline]
-    pub(super) fn recycle(&self, fiber: FiberRef) {
-        fiber.set_next(self.newest.replace(Some(fiber)));
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn create(&self, worker: &Worker) -> io::Result<FiberRef> {
-        let space = self.with_stacks(StackPool::take)?;
-        let (control, stack) = space.split_top::<Fiber>();
-        let fiber = FiberRef(control);
-        let coroutine = Coroutine::with_stack(stack, move |yielder, input| body(fiber, yielder, input));
-        let block = Fiber {
-            coroutine: UnsafeCell::new(coroutine),
-            yielder: Cell::new(ptr::null()),
-            first: Cell::new(0),
-            resumer: Cell::new(Resumer::Loop),
-            link: AtomicPtr::new(ptr::null_mut()),
-            home: NonNull::from(worker),
-            home_index: worker.index(),
-            shared: worker.shared_pointer(),
-            space,
-        };
-        // SAFETY: the place was set aside for a control block and nothing uses it.
-        unsafe { control.write(block) };
-        Ok(fiber)
-    }
-
-    /// Retires all idle fibers but the `keep` that were recycled last, and gives their memory back to the system.
-    pub(super) fn trim(&self, keep: usize) {
-        let idle = iter::successors(self.newest.get(), |fiber| fiber.next());
-        let Some(last_kept) = idle.take(keep).last() else { return };
-        let kept = self.newest.replace(last_kept.next());
-        last_kept.set_next(None);
-        while let Some(space) = self.retire_one() {
-            // SAFETY: the fiber that used the stack is gone.
-            unsafe { space.decommit() };
-            self.with_stacks(|stacks| stacks.give_back(space));
-        }
-        self.newest.set(kept);
-    }
-
-    /// Ends an idle fiber and gives the stack that it used.
-    fn retire_one(&self) -> Option<StackSpace> {
-        let fiber = self.newest.get()?;
-        self.newest.set(fiber.next());
-        let space = fiber.get().space;
-        // SAFETY: the fiber is idle and gets null, which lets its body return.
-        let step = unsafe { fiber.switch(ptr::null()) };
-        debug_assert_eq!(step, Step::finished(0));
-        // SAFETY: nothing refers to an idle fiber but the pool, which has just let go of it.
-        unsafe { fiber.0.drop_in_place() };
-        Some(space)
-    }
-
-    fn with_stacks<R>(&self, use_stacks: impl FnOnce(&mut StackPool) -> R) -> R {
-        let mut stacks = self.stacks.take().expect("nothing that uses the stacks comes back here");
-        let result = use_stacks(&mut stacks);
-        self.stacks.set(Some(stacks));
-        result
-    }
-}
-
-impl Drop for FiberPool {
-    /// Ends all idle fibers. The worker drops its pool when no other fibers are left.
-    fn drop(&mut self) {
-        while self.retire_one().is_some() {}
     }
 }

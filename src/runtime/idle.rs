@@ -20,7 +20,7 @@
 //! A fiber that becomes ready wakes one particular worker, its home ([`Idle::wake`]), and the look before parking includes
 //! the inbox, so the same argument holds.
 
-use crate::sync::{AtomicUsize, Mutex, Ordering, fence, heavy_fence, light_fence};
+use crate::sync::{AtomicUsize, Condvar, Mutex, Ordering, fence, heavy_fence, light_fence};
 
 const ONE_SLEEPING: usize = 1;
 const ONE_SEARCHING: usize = 1 << (usize::BITS / 2);
@@ -168,71 +168,30 @@ fn wants_waking(counts: usize) -> bool {
     counts != 0 && counts <= SLEEPING
 }
 
-use parker::Parker;
-
-#[cfg(not(all(test, yieldtasks_loom)))]
-mod parker {
-    use super::Awake;
-    use parking_lot::{Condvar, Mutex};
-
-    /// Where one worker parks. Holds at most one wake-up, which only a party that took the worker off the list gives.
-    #[derive(Debug)]
-    pub(super) struct Parker {
-        woken: Mutex<Option<Awake>>,
-        changed: Condvar,
-    }
-
-    impl Parker {
-        pub(super) fn new() -> Self {
-            Self { woken: Mutex::new(None), changed: Condvar::new() }
-        }
-
-        pub(super) fn unpark(&self, awake: Awake) {
-            *self.woken.lock() = Some(awake);
-            self.changed.notify_one();
-        }
-
-        pub(super) fn park(&self) -> Awake {
-            let mut woken = self.woken.lock();
-            loop {
-                if let Some(awake) = woken.take() {
-                    return awake;
-                }
-                self.changed.wait(&mut woken);
-            }
-        }
-    }
+/// Where one worker parks. Holds at most one wake-up, which only a party that took the worker off the list gives.
+#[derive(Debug)]
+struct Parker {
+    woken: Mutex<Option<Awake>>,
+    changed: Condvar,
 }
 
-#[cfg(all(test, yieldtasks_loom))]
-mod parker {
-    use super::Awake;
-    use loom::sync::{Condvar, Mutex};
-
-    #[derive(Debug)]
-    pub(super) struct Parker {
-        woken: Mutex<Option<Awake>>,
-        changed: Condvar,
+impl Parker {
+    fn new() -> Self {
+        Self { woken: Mutex::new(None), changed: Condvar::new() }
     }
 
-    impl Parker {
-        pub(super) fn new() -> Self {
-            Self { woken: Mutex::new(None), changed: Condvar::new() }
-        }
+    fn unpark(&self, awake: Awake) {
+        *self.woken.lock() = Some(awake);
+        self.changed.notify_one();
+    }
 
-        pub(super) fn unpark(&self, awake: Awake) {
-            *self.woken.lock().unwrap() = Some(awake);
-            self.changed.notify_one();
-        }
-
-        pub(super) fn park(&self) -> Awake {
-            let mut woken = self.woken.lock().unwrap();
-            loop {
-                if let Some(awake) = woken.take() {
-                    return awake;
-                }
-                woken = self.changed.wait(woken).unwrap();
+    fn park(&self) -> Awake {
+        let mut woken = self.woken.lock();
+        loop {
+            if let Some(awake) = woken.take() {
+                return awake;
             }
+            woken = self.changed.wait(woken);
         }
     }
 }

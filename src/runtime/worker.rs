@@ -1,44 +1,26 @@
 #![expect(unsafe_code, reason = "fibers are switched and batches arrived at by raw pointers")]
 //! A worker: the loop that decides what runs next on one thread, and the fork of a batch by a fiber of that thread.
-//!
-//! # The fork
-//!
-//! A fiber that makes a batch pushes all tasks but the first into the deque and resumes an idle fiber with the first
-//! *directly*, without going through the loop. That child runs the first task and then, as long as the deque gives tasks of
-//! this batch and no fiber is ready, the others, and comes back to the parent with the number it ended. If those are all,
-//! the parent goes on; no atomic read-modify-write has taken place.
-//!
-//! Otherwise the parent arrives for them and for itself, and suspends. What it suspends to is whoever resumed it: its own
-//! parent, in the middle of the same function, which sees a suspended child and does likewise, and so on up to the loop.
-//! So when something really waits, a whole chain of parents suspends, each of them once for its batch; from then on the
-//! loop resumes them one by one as they become ready.
 
-use super::deque::{Deque, Job, Steal};
-use super::fiber::{Fiber, FiberPool, FiberQueue, FiberRef, Step};
-use super::idle::Awake;
+mod fork;
+mod search;
+
+use super::deque::{Deque, Job};
+use super::fiber::{Fiber, FiberRef, Step};
+use super::fiber_pool::FiberPool;
+use super::fiber_queue::FiberQueue;
 use super::inbox::Inbox;
 use super::{Shared, affinity};
-use crate::batch::{Arrival, Header, run_inline};
+use crate::batch::Header;
 use crate::current::{self, Context};
-use crate::waiter::Waiter;
 use std::cell::Cell;
-use std::hint;
 use std::io;
 use std::panic::{self, AssertUnwindSafe};
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 use std::thread;
 
-/// Idle fibers that a worker keeps when it goes to sleep.
-const KEPT_FIBERS: usize = 64;
-/// How often a worker looks around before it goes to sleep. The pause between two looks doubles up to
-/// [`LONGEST_PAUSE`], counted in spin-loop hints.
-const LOOKS_BEFORE_SLEEP: u32 = 20;
-const LONGEST_PAUSE: u32 = 64;
 /// A fiber that yields where there is nothing else to run makes its worker look at other workers every so many times.
 const YIELDS_PER_SEARCH: u32 = 64;
-/// A worker whose tasks fork without end looks every so many forks whether others wait for their turn.
-const FORKS_PER_LOOK: u32 = 1024;
 
 /// One worker of a runtime; lives on its thread.
 pub(crate) struct Worker {
@@ -137,88 +119,6 @@ impl Worker {
         match self.current.get() {
             Some(fiber) => fiber,
             None => no_fiber(),
-        }
-    }
-
-    /// Runs a batch made by the running fiber, and returns when all its tasks have ended.
-    ///
-    /// # Panics
-    ///
-    /// Panics if the system does not give memory for a stack; nothing has started then.
-    ///
-    /// # Safety
-    ///
-    /// - The caller runs on a fiber of this worker, in the worker's own context.
-    /// - The batch has `len` tasks, is live until the call returns, and nobody else knows it.
-    #[inline(always)] // One return less per level of a nest, and the processor remembers few.
-    pub(crate) unsafe fn fork(&self, batch: NonNull<Header>, len: usize) {
-        self.forks.set(self.forks.get().wrapping_add(1));
-        if self.has_ready() || thread::panicking() || self.forks.get().is_multiple_of(FORKS_PER_LOOK) {
-            // SAFETY: as the caller says.
-            return unsafe { self.fork_without_child(batch) };
-        }
-        let parent = self.current_fiber();
-        let child = self.fibers.take(self);
-        // SAFETY: live, says the caller.
-        let header = unsafe { batch.as_ref() };
-        // SAFETY: nobody else knows the batch.
-        unsafe { header.set_waiter(Waiter::Fiber(parent)) };
-        if len > 1 {
-            self.push(Job { batch, tasks: 1..len });
-        }
-        self.current.set(Some(child));
-        // SAFETY: the child is idle and of this worker; the first task was not pushed, so it is this call's.
-        let step = unsafe { child.start_for_parent(batch, 0) };
-        self.current.set(Some(parent));
-        let ended = step.ended();
-        if ended.is_some() {
-            self.fibers.recycle(child);
-        }
-        if ended != Some(len) {
-            // SAFETY: the tasks that the child ended are left to the parent, which has not arrived either.
-            unsafe { self.wait(batch, ended.unwrap_or(0)) };
-        }
-    }
-
-    /// Runs a batch whose first task is not handed to a child directly.
-    ///
-    /// # Safety
-    ///
-    /// As [`fork`](Self::fork).
-    #[cold]
-    #[inline(never)]
-    unsafe fn fork_without_child(&self, batch: NonNull<Header>) {
-        if thread::panicking() {
-            // SAFETY: as the caller says. A fiber never suspends while its thread unwinds.
-            return unsafe { run_inline(batch) };
-        }
-        if !self.yielded.is_empty() || !self.shared.injector.is_empty() {
-            // A task that forks in a loop would keep them waiting for ever.
-            self.turn.set(Turn::Others);
-            self.yielded.push(self.current_fiber());
-            self.suspend();
-        }
-        // SAFETY: live, says the caller.
-        let header = unsafe { batch.as_ref() };
-        // SAFETY: nobody else knows the batch.
-        unsafe { header.set_waiter(Waiter::Fiber(self.current_fiber())) };
-        self.push(Job { batch, tasks: 0..header.len() });
-        // SAFETY: the parent has not arrived.
-        unsafe { self.wait(batch, 0) };
-    }
-
-    /// Arrives for the parent, which is the running fiber, and for `ended` of its tasks, and suspends until all have.
-    ///
-    /// # Safety
-    ///
-    /// Neither the parent nor those tasks have arrived.
-    #[cold]
-    #[inline(never)]
-    unsafe fn wait(&self, batch: NonNull<Header>, ended: usize) {
-        // SAFETY: as the caller says.
-        let arrival = unsafe { Header::count_down(batch, ended + 1) };
-        if arrival == Arrival::Earlier {
-            self.suspend();
         }
     }
 
@@ -356,98 +256,6 @@ impl Worker {
             self.push(Job { batch, tasks: tasks.start + 1..tasks.end });
         }
         Next::Start(batch, tasks.start)
-    }
-
-    fn take_injected(&self) -> Option<Job<Header>> {
-        if self.shared.injector.is_empty() {
-            return None;
-        }
-        loop {
-            match self.shared.injector.steal() {
-                Steal::Success(job) => return Some(job),
-                Steal::Empty => return None,
-                Steal::Retry => hint::spin_loop(),
-            }
-        }
-    }
-
-    /// Tries every other worker once, from a random one on, and again as long as one of them says so.
-    fn steal(&self) -> Option<Job<Header>> {
-        let seats = self.shared.workers();
-        loop {
-            let mut retry = false;
-            let start = self.next_random() % seats;
-            for victim in (0..seats).map(|step| (start + step) % seats).filter(|&victim| victim != self.index) {
-                match self.shared.stealer(victim).steal() {
-                    Steal::Success(job) => return Some(job),
-                    Steal::Empty => {}
-                    Steal::Retry => retry = true,
-                }
-            }
-            if !retry {
-                return None;
-            }
-            hint::spin_loop();
-        }
-    }
-
-    /// Looks for work everywhere, briefly, and then sleeps. `Some(None)` if a fiber may be ready, `None` if the runtime
-    /// has ended.
-    fn search(&self) -> Option<Option<Job<Header>>> {
-        let idle = &self.shared.idle;
-        let mut state = Awake::Plain;
-        loop {
-            if state == Awake::Plain && idle.start_searching() {
-                state = Awake::Searching;
-            }
-            let found = self.look_around(state);
-            if self.shared.gate.is_done() {
-                return None;
-            }
-            if found.is_some() || self.has_ready() {
-                if state == Awake::Searching {
-                    idle.stop_searching();
-                }
-                return Some(found);
-            }
-            self.fibers.trim(KEPT_FIBERS);
-            idle.announce(self.index, state);
-            state = if self.is_anything_left() { idle.retract(self.index) } else { idle.park(self.index) };
-        }
-    }
-
-    /// Looks at the injector, and if it `may` search at the other workers, several times.
-    fn look_around(&self, state: Awake) -> Option<Job<Header>> {
-        for look in 0..LOOKS_BEFORE_SLEEP {
-            if self.has_ready() || self.shared.gate.is_done() {
-                return None;
-            }
-            let found = self.take_injected().or_else(|| if state == Awake::Searching { self.steal() } else { None });
-            if found.is_some() {
-                return found;
-            }
-            let pause = 1_u32.checked_shl(look).unwrap_or(LONGEST_PAUSE).min(LONGEST_PAUSE);
-            (0..pause).for_each(|_| hint::spin_loop());
-        }
-        None
-    }
-
-    /// The last look before parking, at every place where this worker could find something to do.
-    fn is_anything_left(&self) -> bool {
-        self.has_ready()
-            || !self.shared.injector.is_empty()
-            || (0..self.shared.workers()).any(|victim| !self.shared.stealer(victim).is_empty())
-            || self.shared.gate.is_done()
-    }
-
-    /// The next number of a xorshift generator (Marsaglia, 2003).
-    fn next_random(&self) -> usize {
-        let mut state = self.random.get();
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        self.random.set(state);
-        state as usize
     }
 }
 

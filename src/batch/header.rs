@@ -1,0 +1,184 @@
+#![expect(unsafe_code, reason = "the header is shared while the batch runs")]
+//! The part of a batch that has the same type for all batches.
+
+use super::{Arrival, JoinCounter, Payload, drop_quietly};
+use crate::runtime::Worker;
+use crate::waiter::Waiter;
+use std::cell::UnsafeCell;
+use std::fmt;
+use std::mem::MaybeUninit;
+use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicPtr, Ordering};
+
+/// The functions a batch is run by, made once for each type of tasks.
+pub(super) struct Table {
+    /// Runs the first task and then whatever the worker's deque still has of this batch. Gives how many tasks ended; the
+    /// caller arrives for them.
+    pub(super) run_from: unsafe fn(NonNull<Header>, usize, &Worker) -> usize,
+    /// Runs one task; the caller arrives for it.
+    pub(super) run_one: unsafe fn(NonNull<Header>, usize),
+}
+
+/// The part of a batch that has the same type for all batches.
+pub(crate) struct Header {
+    pub(super) table: &'static Table,
+    len: usize,
+    join: JoinCounter,
+    waiter: UnsafeCell<MaybeUninit<Waiter>>,
+    /// The failures so far, latest first, each linked to the one before. Only the parent takes any away.
+    failures: AtomicPtr<Failure>,
+}
+
+// SAFETY: `waiter` blocks the auto trait. It is written before the batch is shared and read by the last party only.
+unsafe impl Sync for Header {}
+
+/// Why a batch has no results: one task's part in it.
+struct Failure {
+    idx: usize,
+    cause: Cause,
+    before: *mut Failure,
+}
+
+pub(super) enum Cause {
+    /// The task panicked.
+    Panicked(Payload),
+    /// A backend dropped the task without running it.
+    Dropped,
+}
+
+impl Header {
+    #[inline]
+    pub(super) fn new(table: &'static Table, len: usize) -> Self {
+        Self {
+            table,
+            len,
+            join: JoinCounter::new(len),
+            waiter: UnsafeCell::new(MaybeUninit::uninit()),
+            failures: AtomicPtr::new(ptr::null_mut()),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Says who waits for the batch.
+    ///
+    /// # Safety
+    ///
+    /// Nobody but the parent knows the batch yet.
+    #[inline]
+    pub(crate) unsafe fn set_waiter(&self, waiter: Waiter) {
+        // SAFETY: the parent is alone with the batch.
+        unsafe { (*self.waiter.get()).write(waiter) };
+    }
+
+    /// Runs tasks on the calling fiber: `first`, then what the worker's deque still has of this batch. Returns how many
+    /// ended.
+    ///
+    /// # Safety
+    ///
+    /// - `this` is live, and the caller has claimed `first` and not arrived for it.
+    #[inline]
+    pub(crate) unsafe fn run_from(this: NonNull<Self>, first: usize, worker: &Worker) -> usize {
+        // SAFETY: live, says the caller.
+        let run_from = unsafe { this.as_ref() }.table.run_from;
+        // SAFETY: the table fits the header; the claim is passed on.
+        unsafe { run_from(this, first, worker) }
+    }
+
+    /// Runs one task.
+    ///
+    /// # Safety
+    ///
+    /// As for [`run_from`](Self::run_from).
+    pub(super) unsafe fn run_one(this: NonNull<Self>, idx: usize) {
+        // SAFETY: live, says the caller.
+        let run_one = unsafe { this.as_ref() }.table.run_one;
+        // SAFETY: the table fits the header; the claim is passed on.
+        unsafe { run_one(this, idx) };
+    }
+
+    /// Arrives for `parties` parties other than the parent; the last one wakes the parent.
+    ///
+    /// # Safety
+    ///
+    /// `this` is live and the parties have not arrived before. The caller does not touch the batch afterwards.
+    pub(crate) unsafe fn arrive(this: NonNull<Self>, parties: usize) {
+        // SAFETY: as the caller says.
+        let arrival = unsafe { Self::count_down(this, parties) };
+        if arrival == Arrival::Last {
+            // SAFETY: all have arrived, so the frame is this party's until it wakes the parent.
+            let header = unsafe { this.as_ref() };
+            // SAFETY: the last party is the only one to look at the waiter.
+            let waiter = unsafe { *header.waiter.get() };
+            // SAFETY: the parent said who waits before it handed the batch over.
+            let waiter = unsafe { waiter.assume_init() };
+            waiter.wake();
+        }
+    }
+
+    /// Arrives for `parties` parties, among them the parent, which is the caller.
+    ///
+    /// # Safety
+    ///
+    /// As for [`arrive`](Self::arrive).
+    #[inline]
+    pub(crate) unsafe fn count_down(this: NonNull<Self>, parties: usize) -> Arrival {
+        // SAFETY: in bounds of a live header.
+        let join = unsafe { &raw const (*this.as_ptr()).join };
+        // SAFETY: the parties have not arrived, so the counter is live.
+        unsafe { JoinCounter::arrive(join, parties) }
+    }
+
+    /// Notes that the task `idx` panicked. Tasks that have not started will not.
+    #[cold]
+    pub(crate) fn fail(&self, idx: usize, payload: Payload) {
+        self.note(idx, Cause::Panicked(payload));
+    }
+
+    #[cold]
+    pub(super) fn note(&self, idx: usize, cause: Cause) {
+        let before = self.failures.load(Ordering::Relaxed);
+        let failure = Box::into_raw(Box::new(Failure { idx, cause, before }));
+        let mut before = before;
+        // ORDERING: Release publishes the failure; the parent's Acquire is that of the join.
+        while let Err(now) = self.failures.compare_exchange_weak(before, failure, Ordering::Release, Ordering::Relaxed)
+        {
+            before = now;
+            // SAFETY: the failure is this call's until the exchange succeeds.
+            unsafe { (*failure).before = before };
+        }
+    }
+
+    #[inline]
+    pub(super) fn has_failed(&self) -> bool {
+        // ORDERING: Relaxed. For tasks it only saves work; the parent reads it after the join, which orders it.
+        !self.failures.load(Ordering::Relaxed).is_null()
+    }
+
+    /// Takes the failures away and gives the cause of the one to report: the panicking task with the lowest index, or else
+    /// a dropped one.
+    pub(super) fn take_cause(&mut self) -> Option<Cause> {
+        let mut latest = std::mem::replace(self.failures.get_mut(), ptr::null_mut());
+        let mut failures = Vec::new();
+        while !latest.is_null() {
+            // SAFETY: it was made from a box, and the batch has ended, so that nobody else refers to it.
+            let failure = unsafe { Box::from_raw(latest) };
+            latest = failure.before;
+            failures.push(failure);
+        }
+        failures.sort_by_key(|failure| (matches!(failure.cause, Cause::Dropped), failure.idx));
+        let mut failures = failures.into_iter();
+        let first = failures.next().map(|failure| failure.cause);
+        failures.for_each(drop_quietly);
+        first
+    }
+}
+
+impl fmt::Debug for Header {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Header").field("len", &self.len).field("failed", &self.has_failed()).finish_non_exhaustive()
+    }
+}

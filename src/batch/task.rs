@@ -1,0 +1,139 @@
+#![expect(unsafe_code, reason = "tasks are claims on a batch that waits for them")]
+//! A batch as backends see it.
+
+use super::header::Cause;
+use super::{Arrival, Header};
+use crate::current;
+use crate::executor::Executor;
+use crate::waiter::Parking;
+use std::cell::Cell;
+use std::fmt;
+use std::marker::PhantomData;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// The tasks of one call on their way to a backend.
+///
+/// A backend asks for the tasks by [`next_task`](Self::next_task) and runs each, on whatever thread it likes.
+pub struct Batch<'a> {
+    header: NonNull<Header>,
+    claimed: AtomicUsize,
+    level: usize,
+    parking: &'a Parking,
+    joined: Cell<bool>,
+    _tasks: PhantomData<&'a Header>,
+}
+
+impl<'a> Batch<'a> {
+    pub(super) fn new(header: NonNull<Header>, level: usize, parking: &'a Parking) -> Self {
+        Self { header, claimed: AtomicUsize::new(0), level, parking, joined: Cell::new(false), _tasks: PhantomData }
+    }
+
+    /// Whether the parent has arrived.
+    pub(super) fn is_joined(&self) -> bool {
+        self.joined.get()
+    }
+
+    /// The number of tasks, at least one.
+    #[expect(clippy::len_without_is_empty, reason = "a batch is never empty")]
+    pub fn len(&self) -> usize {
+        self.erased().len()
+    }
+
+    /// How many batches of the same executor enclose this one: 0 for the outermost.
+    pub fn level(&self) -> usize {
+        self.level
+    }
+
+    /// Claims the next task, in input order; `None` when all have been claimed.
+    pub fn next_task(&self) -> Option<Task<'a>> {
+        let idx = self.claimed.fetch_add(1, Ordering::Relaxed);
+        if idx >= self.len() {
+            self.claimed.store(self.len(), Ordering::Relaxed);
+            return None;
+        }
+        Some(Task { header: self.header, idx, level: self.level, _tasks: PhantomData })
+    }
+
+    /// Claims all tasks at once, for a runtime that runs them by the header.
+    pub(crate) fn claim_all(&self) -> NonNull<Header> {
+        let claimed = self.claimed.swap(self.len(), Ordering::Relaxed);
+        debug_assert_eq!(claimed, 0, "only a whole batch can be handed over");
+        self.header
+    }
+
+    /// Waits until every task has ended: suspends the fiber this is called on, or parks the thread.
+    pub(crate) fn join(&self) {
+        self.joined.set(true);
+        // SAFETY: the parent arrives for itself, once.
+        let arrival = unsafe { Header::count_down(self.header, 1) };
+        if arrival == Arrival::Earlier {
+            self.parking.wait();
+        }
+    }
+
+    /// Notes that the parent has arrived by other means than [`join`](Self::join).
+    pub(crate) fn note_joined(&self) {
+        self.joined.set(true);
+    }
+
+    fn erased(&self) -> &Header {
+        // SAFETY: the caller of `run_on` keeps the batch in place until that returns.
+        unsafe { self.header.as_ref() }
+    }
+}
+
+impl fmt::Debug for Batch<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Batch").field("len", &self.len()).field("level", &self.level).finish_non_exhaustive()
+    }
+}
+
+/// One task of a [`Batch`], claimed.
+///
+/// Dropping it without running it makes the call that made the batch panic, so that a mistake of a backend is seen.
+pub struct Task<'a> {
+    header: NonNull<Header>,
+    idx: usize,
+    level: usize,
+    _tasks: PhantomData<&'a Header>,
+}
+
+// SAFETY: `header` blocks the auto trait. A task is the right to run one function on one item, both of which the bounds of
+// the public functions require to be fit for another thread.
+unsafe impl Send for Task<'_> {}
+
+impl Task<'_> {
+    /// The position of the task's item in the input.
+    pub fn index(&self) -> usize {
+        self.idx
+    }
+
+    /// Runs the task. The `yield_*` functions called inside it use `executor`.
+    ///
+    /// A panic of the task does not come out here: it is raised again where the batch was made.
+    pub fn run(self, executor: &dyn Executor) {
+        let task = std::mem::ManuallyDrop::new(self);
+        current::enter(executor, task.level, || {
+            // SAFETY: the batch is live until this task arrives; the index was claimed when the task was made.
+            unsafe { Header::run_one(task.header, task.idx) };
+        });
+        // SAFETY: this task has not arrived, and `self` is consumed.
+        unsafe { Header::arrive(task.header, 1) };
+    }
+}
+
+impl Drop for Task<'_> {
+    fn drop(&mut self) {
+        // SAFETY: the batch is live until this task arrives.
+        unsafe { self.header.as_ref() }.note(self.idx, Cause::Dropped);
+        // SAFETY: `run` forgets the task, so it has not arrived.
+        unsafe { Header::arrive(self.header, 1) };
+    }
+}
+
+impl fmt::Debug for Task<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Task").field("index", &self.idx).finish_non_exhaustive()
+    }
+}

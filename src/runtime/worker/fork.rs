@@ -1,0 +1,106 @@
+#![expect(unsafe_code, reason = "fibers are switched and batches arrived at by raw pointers")]
+//! The fork: a fiber runs a batch of its own making.
+//!
+//! A fiber that makes a batch pushes all tasks but the first into the deque and resumes an idle fiber with the first
+//! *directly*, without going through the loop. That child runs the first task and then, as long as the deque gives tasks of
+//! this batch and no fiber is ready, the others, and comes back to the parent with the number it ended. If those are all,
+//! the parent goes on; no atomic read-modify-write has taken place.
+//!
+//! Otherwise the parent arrives for them and for itself, and suspends. What it suspends to is whoever resumed it: its own
+//! parent, in the middle of the same function, which sees a suspended child and does likewise, and so on up to the loop.
+//! So when something really waits, a whole chain of parents suspends, each of them once for its batch; from then on the
+//! loop resumes them one by one as they become ready.
+
+use super::{Turn, Worker};
+use crate::batch::{Arrival, Header, run_inline};
+use crate::runtime::deque::Job;
+use crate::waiter::Waiter;
+use std::ptr::NonNull;
+use std::thread;
+
+/// A worker whose tasks fork without end looks every so many forks whether others wait for their turn.
+const FORKS_PER_LOOK: u32 = 1024;
+
+impl Worker {
+    /// Runs a batch made by the running fiber, and returns when all its tasks have ended.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the system does not give memory for a stack; nothing has started then.
+    ///
+    /// # Safety
+    ///
+    /// - The caller runs on a fiber of this worker, in the worker's own context.
+    /// - The batch has `len` tasks, is live until the call returns, and nobody else knows it.
+    #[inline(always)] // One return less per level of a nest, and the processor remembers few.
+    pub(crate) unsafe fn fork(&self, batch: NonNull<Header>, len: usize) {
+        self.forks.set(self.forks.get().wrapping_add(1));
+        if self.has_ready() || thread::panicking() || self.forks.get().is_multiple_of(FORKS_PER_LOOK) {
+            // SAFETY: as the caller says.
+            return unsafe { self.fork_without_child(batch) };
+        }
+        let parent = self.current_fiber();
+        let child = self.fibers.take(self);
+        // SAFETY: live, says the caller.
+        let header = unsafe { batch.as_ref() };
+        // SAFETY: nobody else knows the batch.
+        unsafe { header.set_waiter(Waiter::Fiber(parent)) };
+        if len > 1 {
+            self.push(Job { batch, tasks: 1..len });
+        }
+        self.current.set(Some(child));
+        // SAFETY: the child is idle and of this worker; the first task was not pushed, so it is this call's.
+        let step = unsafe { child.start_for_parent(batch, 0) };
+        self.current.set(Some(parent));
+        let ended = step.ended();
+        if ended.is_some() {
+            self.fibers.recycle(child);
+        }
+        if ended != Some(len) {
+            // SAFETY: the tasks that the child ended are left to the parent, which has not arrived either.
+            unsafe { self.wait(batch, ended.unwrap_or(0)) };
+        }
+    }
+
+    /// Runs a batch whose first task is not handed to a child directly.
+    ///
+    /// # Safety
+    ///
+    /// As [`fork`](Self::fork).
+    #[cold]
+    #[inline(never)]
+    unsafe fn fork_without_child(&self, batch: NonNull<Header>) {
+        if thread::panicking() {
+            // SAFETY: as the caller says. A fiber never suspends while its thread unwinds.
+            return unsafe { run_inline(batch) };
+        }
+        if !self.yielded.is_empty() || !self.shared.injector.is_empty() {
+            // A task that forks in a loop would keep them waiting for ever.
+            self.turn.set(Turn::Others);
+            self.yielded.push(self.current_fiber());
+            self.suspend();
+        }
+        // SAFETY: live, says the caller.
+        let header = unsafe { batch.as_ref() };
+        // SAFETY: nobody else knows the batch.
+        unsafe { header.set_waiter(Waiter::Fiber(self.current_fiber())) };
+        self.push(Job { batch, tasks: 0..header.len() });
+        // SAFETY: the parent has not arrived.
+        unsafe { self.wait(batch, 0) };
+    }
+
+    /// Arrives for the parent, which is the running fiber, and for `ended` of its tasks, and suspends until all have.
+    ///
+    /// # Safety
+    ///
+    /// Neither the parent nor those tasks have arrived.
+    #[cold]
+    #[inline(never)]
+    unsafe fn wait(&self, batch: NonNull<Header>, ended: usize) {
+        // SAFETY: as the caller says.
+        let arrival = unsafe { Header::count_down(batch, ended + 1) };
+        if arrival == Arrival::Earlier {
+            self.suspend();
+        }
+    }
+}

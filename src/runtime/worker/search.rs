@@ -1,0 +1,108 @@
+//! Looking for work elsewhere, and going to sleep.
+
+use super::Worker;
+use crate::batch::Header;
+use crate::runtime::deque::{Job, Steal};
+use crate::runtime::idle::Awake;
+use std::hint;
+
+/// Idle fibers that a worker keeps when it goes to sleep.
+const KEPT_FIBERS: usize = 64;
+/// How often a worker looks around before it goes to sleep. The pause between two looks doubles up to
+/// [`LONGEST_PAUSE`], counted in spin-loop hints.
+const LOOKS_BEFORE_SLEEP: u32 = 20;
+const LONGEST_PAUSE: u32 = 64;
+
+impl Worker {
+    pub(super) fn take_injected(&self) -> Option<Job<Header>> {
+        if self.shared.injector.is_empty() {
+            return None;
+        }
+        loop {
+            match self.shared.injector.steal() {
+                Steal::Success(job) => return Some(job),
+                Steal::Empty => return None,
+                Steal::Retry => hint::spin_loop(),
+            }
+        }
+    }
+
+    /// Tries every other worker once, from a random one on, and again as long as one of them says so.
+    pub(super) fn steal(&self) -> Option<Job<Header>> {
+        let seats = self.shared.workers();
+        loop {
+            let mut retry = false;
+            let start = self.next_random() % seats;
+            for victim in (0..seats).map(|step| (start + step) % seats).filter(|&victim| victim != self.index) {
+                match self.shared.stealer(victim).steal() {
+                    Steal::Success(job) => return Some(job),
+                    Steal::Empty => {}
+                    Steal::Retry => retry = true,
+                }
+            }
+            if !retry {
+                return None;
+            }
+            hint::spin_loop();
+        }
+    }
+
+    /// Looks for work everywhere, briefly, and then sleeps. `Some(None)` if a fiber may be ready, `None` if the runtime
+    /// has ended.
+    pub(super) fn search(&self) -> Option<Option<Job<Header>>> {
+        let idle = &self.shared.idle;
+        let mut state = Awake::Plain;
+        loop {
+            if state == Awake::Plain && idle.start_searching() {
+                state = Awake::Searching;
+            }
+            let found = self.look_around(state);
+            if self.shared.gate.is_done() {
+                return None;
+            }
+            if found.is_some() || self.has_ready() {
+                if state == Awake::Searching {
+                    idle.stop_searching();
+                }
+                return Some(found);
+            }
+            self.fibers.trim(KEPT_FIBERS);
+            idle.announce(self.index, state);
+            state = if self.is_anything_left() { idle.retract(self.index) } else { idle.park(self.index) };
+        }
+    }
+
+    /// Looks at the injector, and if it `may` search at the other workers, several times.
+    fn look_around(&self, state: Awake) -> Option<Job<Header>> {
+        for look in 0..LOOKS_BEFORE_SLEEP {
+            if self.has_ready() || self.shared.gate.is_done() {
+                return None;
+            }
+            let found = self.take_injected().or_else(|| if state == Awake::Searching { self.steal() } else { None });
+            if found.is_some() {
+                return found;
+            }
+            let pause = 1_u32.checked_shl(look).unwrap_or(LONGEST_PAUSE).min(LONGEST_PAUSE);
+            (0..pause).for_each(|_| hint::spin_loop());
+        }
+        None
+    }
+
+    /// The last look before parking, at every place where this worker could find something to do.
+    fn is_anything_left(&self) -> bool {
+        self.has_ready()
+            || !self.shared.injector.is_empty()
+            || (0..self.shared.workers()).any(|victim| !self.shared.stealer(victim).is_empty())
+            || self.shared.gate.is_done()
+    }
+
+    /// The next number of a xorshift generator (Marsaglia, 2003).
+    fn next_random(&self) -> usize {
+        let mut state = self.random.get();
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        self.random.set(state);
+        state as usize
+    }
+}

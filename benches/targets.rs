@@ -20,7 +20,8 @@ mod rounds;
 #[expect(dead_code, reason = "every benchmark uses another part")]
 mod workloads;
 
-use contenders::{Clock, Pools, Workload, for_each_worker_count};
+use contenders::stopwatch::Clock;
+use contenders::{Pools, Workload, for_each_worker_count};
 use goals::{GOALS, Goal};
 use rounds::{Plan, Rounds, Series, least, median};
 use std::process::ExitCode;

@@ -5,13 +5,13 @@
 
 mod pools;
 mod process;
-mod stopwatch;
+pub(crate) mod stopwatch;
 
 pub(crate) use pools::Pools;
 pub(crate) use process::for_each_worker_count;
-pub(crate) use stopwatch::{Clock, Stopwatch};
 
 use std::time::Duration;
+use stopwatch::Stopwatch;
 
 /// Something to do, and all who can do it. The first one is the baseline.
 pub(crate) struct Workload<'a> {
@@ -20,7 +20,17 @@ pub(crate) struct Workload<'a> {
     pub(crate) elements: u64,
     /// How much of the work lies on the longest chain of things that have to be done one after another.
     critical_share: f64,
+    pub(crate) length: Length,
     pub(crate) contenders: Vec<Contender<'a>>,
+}
+
+/// How long an iteration of a workload takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Length {
+    /// A few milliseconds at most.
+    Short,
+    /// More.
+    Long,
 }
 
 /// One way to run a workload.
@@ -31,11 +41,16 @@ pub(crate) struct Contender<'a> {
 
 impl<'a> Workload<'a> {
     pub(crate) fn new(name: impl Into<String>, elements: u64) -> Self {
-        Self { name: name.into(), elements, critical_share: 0.0, contenders: Vec::new() }
+        Self { name: name.into(), elements, critical_share: 0.0, length: Length::Short, contenders: Vec::new() }
     }
 
     pub(crate) fn critical_share(mut self, share: f64) -> Self {
         self.critical_share = share;
+        self
+    }
+
+    pub(crate) fn long(mut self) -> Self {
+        self.length = Length::Long;
         self
     }
 

@@ -1,6 +1,7 @@
 //! The pools of the contenders, all with the same number of workers.
 
-use super::{Stopwatch, timed};
+use super::stopwatch::Stopwatch;
+use super::timed;
 use chili::{Config, Scope, ThreadPool};
 use std::num::NonZero;
 use std::time::Duration;

@@ -10,6 +10,9 @@ use yieldtasks::yield_taskmap;
 const TRIVIAL_ITEMS: usize = 1_000_000;
 const SHORT_ITEMS: usize = 20_000;
 const SHORT_MICROSECONDS: f64 = 1.0;
+/// Lengths of leaves among which lies the one from which on several workers are faster than a serial loop.
+pub(crate) const BREAK_EVEN_NANOSECONDS: [u32; 4] = [5, 10, 20, 50];
+const BREAK_EVEN_ITEMS: usize = 100_000;
 
 /// Adds one to every item.
 pub(crate) fn trivial(pools: &Pools) -> Workload<'_> {
@@ -20,6 +23,13 @@ pub(crate) fn trivial(pools: &Pools) -> Workload<'_> {
 pub(crate) fn short(pools: &Pools, pace: Pace) -> Workload<'_> {
     let leaf = pace.leaf(SHORT_MICROSECONDS);
     over_items("flat, 2e4 items of 1 us", pools, SHORT_ITEMS, move |_| leaf.run())
+}
+
+/// Is busy for some nanoseconds per item. Such short items overlap in the processor where one follows directly upon the
+/// other: the time of the serial loop says how long they really take.
+pub(crate) fn break_even(pools: &Pools, pace: Pace, nanoseconds: u32) -> Workload<'_> {
+    let leaf = pace.leaf(f64::from(nanoseconds) / 1000.0);
+    over_items(&format!("break-even, items of {nanoseconds} ns"), pools, BREAK_EVEN_ITEMS, move |_| leaf.run())
 }
 
 /// Maps `f` over the numbers below `items` and collects the results.

@@ -52,6 +52,7 @@ impl Searches {
     pub(crate) fn workload<'a>(&'a self, pools: &'a Pools) -> Workload<'a> {
         let leaves: usize = self.syntheses.iter().map(|rounds| rounds.len() * CANDIDATES * STARTS).sum();
         Workload::new(self.name.clone(), leaves as u64)
+            .long()
             .critical_share(self.critical_share)
             .contender("serial", |iterations| timed(iterations, || self.serial()))
             .contender("threads, even parts", |iterations| timed(iterations, || self.in_even_parts(pools.workers)))

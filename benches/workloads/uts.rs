@@ -51,6 +51,7 @@ impl Tree {
     pub(crate) fn workload(self, pools: &Pools) -> Workload<'_> {
         let check = move |count: u64| assert_eq!(count, self.nodes, "{} has the published number of nodes", self.name);
         Workload::new(self.name, self.nodes)
+            .long()
             .contender("serial", move |iterations| timed(iterations, || check(self.serial(self.root()))))
             .contender("yield_taskmap", move |iterations| pools.time_ours(iterations, || check(self.ours(self.root()))))
             .contender("rayon par_iter", move |iterations| {

@@ -8,14 +8,14 @@
 //! 1. Who makes work visible passes a fence and looks at the word. If nobody searches and somebody sleeps, it wakes one
 //!    sleeper, which counts as searching from that moment on.
 //! 2. A worker may start to search while fewer than half of the workers do.
-//! 3. A searcher that finds work and was the only one wakes another sleeper: while it searched, nobody else was woken.
+//! 3. A searcher that finds work and was the only one passes a heavy fence, looks whether there is more, and wakes another
+//!    sleeper if so: while it searched, nobody else was woken.
 //! 4. A worker that finds nothing announces itself as a sleeper, giving up its place as a searcher in the same step, passes
 //!    a heavy fence, looks at all places once more, and parks only if they are empty.
 //!
 //! No wake-up is lost: of a push and an announcement, either the pusher sees the sleeper, or the sleeper's last look sees
 //! the push, because there is a fence between write and read on both sides. If the pusher sees a searcher and leaves it at
-//! that, the searcher either finds work and passes the favour on (rule 3), or comes to its own announcement later and
-//! sees the push in its last look.
+//! that, the searcher leaves the word later, by rule 3 or by its own announcement, and sees the push in the look after.
 //!
 //! A fiber that becomes ready wakes one particular worker, its home ([`Idle::wake`]), and the look before parking includes
 //! the inbox, so the same argument holds.
@@ -122,11 +122,14 @@ impl Idle {
         true
     }
 
-    /// Ends a search that found work (rule 3).
-    pub(crate) fn stop_searching(&self) {
+    /// Ends a search that found something to do (rule 3). `is_more` looks at every place where others could find more.
+    pub(crate) fn stop_searching(&self, is_more: impl FnOnce() -> bool) {
         let before = self.counts.fetch_sub(ONE_SEARCHING, Ordering::Relaxed);
-        if before / ONE_SEARCHING == 1 {
-            self.notify_from_outside();
+        if before / ONE_SEARCHING == 1 && wants_waking(before - ONE_SEARCHING) {
+            heavy_fence();
+            if is_more() {
+                self.wake_one();
+            }
         }
     }
 
@@ -223,7 +226,7 @@ mod models {
                 }
                 if self.take() {
                     if state == Awake::Searching {
-                        self.idle.stop_searching();
+                        self.idle.stop_searching(|| self.jobs.load(Ordering::Relaxed) > 0);
                     }
                     return;
                 }

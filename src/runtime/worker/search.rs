@@ -5,13 +5,14 @@ use crate::batch::Header;
 use crate::runtime::deque::{Job, Steal};
 use crate::runtime::idle::Awake;
 use std::hint;
+use std::thread;
 
 /// Idle fibers that a worker keeps when it goes to sleep.
 const KEPT_FIBERS: usize = 64;
-/// How often a worker looks around before it goes to sleep. The pause between two looks doubles up to
-/// [`LONGEST_PAUSE`], counted in spin-loop hints.
-const LOOKS_BEFORE_SLEEP: u32 = 20;
-const LONGEST_PAUSE: u32 = 64;
+/// How often a worker looks around before it goes to sleep.
+const LOOKS_BEFORE_SLEEP: u32 = 40;
+/// The first looks are spent spinning, each twice as long as the one before, the others giving way to other threads.
+const SPINNING_LOOKS: u32 = 7;
 
 impl Worker {
     pub(super) fn take_injected(&self) -> Option<Job<Header>> {
@@ -62,7 +63,7 @@ impl Worker {
             }
             if found.is_some() || self.has_ready() {
                 if state == Awake::Searching {
-                    idle.stop_searching();
+                    idle.stop_searching(|| self.is_work_left());
                 }
                 return Some(found);
             }
@@ -82,18 +83,25 @@ impl Worker {
             if found.is_some() {
                 return found;
             }
-            let pause = 1_u32.checked_shl(look).unwrap_or(LONGEST_PAUSE).min(LONGEST_PAUSE);
-            (0..pause).for_each(|_| hint::spin_loop());
+            if look < SPINNING_LOOKS {
+                (0..1 << look).for_each(|_| hint::spin_loop());
+            } else {
+                // Another thread may wait for this core, perhaps the very one that has the next piece of work.
+                thread::yield_now();
+            }
         }
         None
     }
 
     /// The last look before parking, at every place where this worker could find something to do.
     fn is_anything_left(&self) -> bool {
-        self.has_ready()
-            || !self.shared.injector.is_empty()
-            || (0..self.shared.workers()).any(|victim| !self.shared.stealer(victim).is_empty())
-            || self.shared.gate.is_done()
+        self.has_ready() || self.is_work_left() || self.shared.gate.is_done()
+    }
+
+    /// Whether there is something that any worker could do.
+    fn is_work_left(&self) -> bool {
+        let stealable = |worker| !self.shared.stealer(worker).is_empty();
+        !self.shared.injector.is_empty() || (0..self.shared.workers()).any(stealable)
     }
 
     /// The next number of a xorshift generator (Marsaglia, 2003).

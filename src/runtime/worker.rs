@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::thread;
 
 /// A fiber that yields where there is nothing else to run makes its worker look at other workers every so many times.
-const YIELDS_PER_SEARCH: u32 = 64;
+const YIELDS_PER_SEARCH: u32 = 256;
 
 /// One worker of a runtime; lives on its thread.
 pub(crate) struct Worker {
@@ -137,13 +137,18 @@ impl Worker {
             return;
         }
         self.yields.set(self.yields.get().wrapping_add(1));
-        let alone =
-            !self.has_ready() && self.yielded.is_empty() && self.deque.is_empty() && self.shared.injector.is_empty();
-        if alone && !self.yields.get().is_multiple_of(YIELDS_PER_SEARCH) {
+        let alone = self.yielded.is_empty() && self.has_nothing_else();
+        if alone && !self.is_time_to_search() {
             return;
         }
         self.yielded.push(self.current_fiber());
         self.suspend();
+    }
+
+    /// Whether there is neither a ready fiber, nor a task of this worker's own, nor one from outside.
+    #[inline]
+    fn has_nothing_else(&self) -> bool {
+        !self.has_ready() && self.deque.is_empty() && self.shared.injector.is_empty()
     }
 
     /// Claims the newest task if it is of that batch and no fiber is ready, which would go first.
@@ -177,7 +182,7 @@ impl Worker {
     /// Runs tasks until the runtime is closed and nothing is in hand.
     pub(super) fn run(&self) {
         current::enter_worker(self, || {
-            while let Some(next) = self.next() {
+            while let Some(next) = self.next_yielded().map(Next::Resume).or_else(|| self.next()) {
                 let (fiber, step) = match next {
                     Next::Resume(fiber) => {
                         self.current.set(Some(fiber));
@@ -203,6 +208,21 @@ impl Worker {
                 }
             }
         });
+    }
+
+    /// The fiber that yielded first, if it is clear that it is its turn.
+    #[inline]
+    fn next_yielded(&self) -> Option<FiberRef> {
+        if self.yielded.is_empty() || self.is_time_to_search() || !self.has_nothing_else() {
+            return None;
+        }
+        self.yielded.pop()
+    }
+
+    /// Whether to look at other workers although fibers of this one have yielded, and would be resumed.
+    #[inline]
+    fn is_time_to_search(&self) -> bool {
+        self.yields.get().is_multiple_of(YIELDS_PER_SEARCH)
     }
 
     /// Decides what runs next (invariant 5 of the design); `None` when the runtime has ended.
@@ -232,7 +252,7 @@ impl Worker {
                     return Some(self.begin(job));
                 }
             } else {
-                if self.yields.get().is_multiple_of(YIELDS_PER_SEARCH) {
+                if self.is_time_to_search() {
                     if let Some(job) = self.steal() {
                         return Some(self.begin(job));
                     }

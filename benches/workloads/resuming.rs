@@ -11,10 +11,11 @@ use std::time::{Duration, Instant};
 use yieldtasks::{ExecutorExt, FiberExecutor, Pinning, yield_taskmap};
 
 /// Leaves that the home worker has to run per wait. What is waited for ends among them.
-const LEAVES: usize = 16;
-/// The shortest wait in leaves, and the number of steps by which it grows to one leaf more.
-const SHORTEST_WAIT: f64 = 6.0;
-const PHASES: u64 = 16;
+const LEAVES: usize = 24;
+/// The shortest and the longest wait, in leaves.
+const WAITS: [f64; 2] = [2.0, 14.0];
+/// The fraction of the golden ratio: multiples of it fall evenly on the waits, and in step with nobody's leaves.
+const GOLDEN: f64 = 0.618_033_988_749_895;
 
 /// Two pools of each contender that has pools, of one worker each.
 pub(crate) struct Pairs {
@@ -45,16 +46,15 @@ impl Pairs {
 /// One task waits, the others are leaves of so many microseconds.
 pub(crate) fn ready_parent(pairs: &Pairs, pace: Pace, microseconds: f64) -> Workload<'_> {
     let leaf = pace.leaf(microseconds);
-    let phase = move |round: u64| {
-        let share = (round % PHASES) as f64 / PHASES as f64;
-        pace.leaf(microseconds * (SHORTEST_WAIT + share))
+    let wait = move |round: u64| {
+        let [shortest, longest] = WAITS;
+        let share = (round as f64 * GOLDEN).fract();
+        pace.leaf(microseconds * (shortest + share * (longest - shortest)))
     };
     Workload::new(format!("resuming a ready parent, leaves of {microseconds} us"), 1)
-        .contender("FiberExecutor", move |iterations| {
-            (0..iterations).map(|round| ours(pairs, leaf, phase(round))).sum()
-        })
-        .contender("rayon", move |iterations| (0..iterations).map(|round| rayon(pairs, leaf, phase(round))).sum())
-        .contender("tokio", move |iterations| (0..iterations).map(|round| tokio(pairs, leaf, phase(round))).sum())
+        .contender("FiberExecutor", move |iterations| (0..iterations).map(|round| ours(pairs, leaf, wait(round))).sum())
+        .contender("rayon", move |iterations| (0..iterations).map(|round| rayon(pairs, leaf, wait(round))).sum())
+        .contender("tokio", move |iterations| (0..iterations).map(|round| tokio(pairs, leaf, wait(round))).sum())
 }
 
 /// Does the work and says when it was done.

@@ -19,9 +19,8 @@
 //! - **Chapters:** [`docs::design`] says how it works and what it guarantees, [`docs::hazards`] what to look out for,
 //!   [`docs::performance`] what things cost.
 
-#![cfg_attr(not(unix), expect(unused, reason = "the build ends with the error below"))]
-#[cfg(not(unix))]
-compile_error!("yieldtasks runs on Unix systems only: its stacks are mapped by `mmap`");
+#[cfg(not(all(unix, target_pointer_width = "64")))]
+compile_error!("yieldtasks runs on 64-bit Unix systems only: it reserves large stacks by `mmap`");
 
 mod batch;
 mod current;

@@ -124,6 +124,21 @@ impl Shared {
     }
 }
 
+/// Ends the process if it is dropped by a panic. No panic of a task gets here; one of the crate's own would free the stacks
+/// of fibers that other threads still refer to.
+struct AbortOnUnwind;
+
+impl Drop for AbortOnUnwind {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!(
+                "yieldtasks: a worker panicked outside any task, which is a mistake of the crate; please report it"
+            );
+            std::process::abort();
+        }
+    }
+}
+
 /// Running workers. Dropping it closes it without waiting.
 pub(crate) struct Runtime {
     shared: Arc<Shared>,
@@ -187,9 +202,11 @@ impl Runtime {
             // Whoever started the thread may have given up on the others.
             let _ = placed.send((index, took_place));
             drop(placed);
-            let worker = Worker::new(Arc::clone(&shared), index, deque);
-            worker.run();
-            drop(worker);
+            {
+                let worker = Worker::new(Arc::clone(&shared), index, deque, core.filter(|_| took_place));
+                let _abort = AbortOnUnwind;
+                worker.run();
+            }
             shared.worker_ended();
         });
         match started {
@@ -212,6 +229,7 @@ impl Runtime {
     /// Runs a batch made outside this runtime. Returns `false` without having run it if the runtime is closed.
     #[must_use]
     pub(crate) fn run_batch(&self, batch: &Batch<'_>) -> bool {
+        batch.require_untouched();
         if !self.shared.gate.enter() {
             return false;
         }

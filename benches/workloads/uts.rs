@@ -43,7 +43,8 @@ struct Node {
 }
 
 impl Tree {
-    /// Counts the nodes, one task per node.
+    /// Counts the nodes, one task per node. The exception is rayon's default, which runs siblings in a loop as long as
+    /// nobody has stolen from it.
     ///
     /// # Panics
     ///
@@ -56,6 +57,9 @@ impl Tree {
             .contender("yield_taskmap", move |iterations| pools.time_ours(iterations, || check(self.ours(self.root()))))
             .contender("rayon par_iter", move |iterations| {
                 pools.time_rayon(iterations, || check(self.rayon(self.root())))
+            })
+            .contender("rayon with_max_len(1)", move |iterations| {
+                pools.time_rayon(iterations, || check(self.rayon_single(self.root())))
             })
             .contender("chili halves", move |iterations| {
                 pools.time_chili(iterations, |scope| {
@@ -77,6 +81,11 @@ impl Tree {
     fn rayon(self, node: Node) -> u64 {
         let children = self.children(&node);
         1 + (0..children).into_par_iter().map(|idx| self.rayon(node.child(idx))).sum::<u64>()
+    }
+
+    fn rayon_single(self, node: Node) -> u64 {
+        let children = (0..self.children(&node)).into_par_iter().with_max_len(1);
+        1 + children.map(|idx| self.rayon_single(node.child(idx))).sum::<u64>()
     }
 
     /// The nodes below the children `first..end`.

@@ -177,6 +177,15 @@ impl Header {
     }
 }
 
+impl Drop for Header {
+    /// Drops the failures that nobody asked for.
+    fn drop(&mut self) {
+        if self.has_failed() {
+            drop_quietly(self.take_cause());
+        }
+    }
+}
+
 impl fmt::Debug for Header {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Header").field("len", &self.len).field("failed", &self.has_failed()).finish_non_exhaustive()

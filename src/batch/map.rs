@@ -2,7 +2,7 @@
 //! The tasks of a map: one function, many items, results in input order.
 
 use super::{Tasks, drop_quietly};
-use std::mem::{self, MaybeUninit};
+use std::mem;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::thread;
@@ -27,6 +27,8 @@ pub(crate) struct MapTasks<T, R, F> {
     items: Vec<T>,
     /// Owns the memory of the results. Its length is zero until all are there.
     results: Vec<R>,
+    /// Where the results go, in the memory of `results`.
+    places: *mut R,
     len: usize,
     states: States,
 }
@@ -62,9 +64,11 @@ impl<T, R, F: Fn(T) -> R> MapTasks<T, R, F> {
         } else {
             States::OnHeap((0..len).map(|_| AtomicU8::new(UNSTARTED)).collect())
         };
+        let mut results = Vec::with_capacity(len);
+        let places = results.as_mut_ptr();
         // SAFETY: zero is within the capacity; the items now belong to their tasks, and `drop` sees to the rest.
         unsafe { items.set_len(0) };
-        Self { function, items, results: Vec::with_capacity(len), len, states }
+        Self { function, items, results, places, len, states }
     }
 
     /// The results, in input order.
@@ -103,9 +107,9 @@ impl<T, R, F: Fn(T) -> R> Tasks for MapTasks<T, R, F> {
         let item = unsafe { item.read() };
         let result = (self.function)(item);
         // SAFETY: `idx` is below the length, so the pointer stays within the capacity of the results.
-        let place = unsafe { self.results.as_ptr().add(idx) };
+        let place = unsafe { self.places.add(idx) };
         // SAFETY: the claim makes the place this call's; the vector's memory is not otherwise accessed meanwhile.
-        unsafe { place.cast_mut().cast::<MaybeUninit<R>>().write(MaybeUninit::new(result)) };
+        unsafe { place.write(result) };
         self.note(idx, ENDED);
     }
 }
@@ -129,7 +133,7 @@ impl<T, R, F> Drop for MapTasks<T, R, F> {
                 }
                 ENDED => {
                     // SAFETY: within the results.
-                    let result = unsafe { self.results.as_mut_ptr().add(idx) };
+                    let result = unsafe { self.places.add(idx) };
                     // SAFETY: the result is in its place, and this is the last access.
                     unsafe { result.drop_in_place() };
                 }

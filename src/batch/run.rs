@@ -39,10 +39,20 @@ pub(crate) unsafe fn run_on<E: Executor + ?Sized>(executor: &E, header: NonNull<
             return waiter::block_elsewhere(move || {
                 let Handover(header) = { batch };
                 // SAFETY: as the caller says: the frame of the batch waits for this call.
-                unsafe { run_on(executor, header) };
+                unsafe { hand_to(executor, header) };
             });
         }
     }
+    // SAFETY: as the caller says.
+    unsafe { hand_to(executor, header) };
+}
+
+/// Hands a batch to `executor`, on this thread, and returns when all its tasks have ended.
+///
+/// # Safety
+///
+/// As [`run_on`].
+unsafe fn hand_to<E: Executor + ?Sized>(executor: &E, header: NonNull<Header>) {
     let parking = Parking::here();
     // SAFETY: live, says the caller.
     let erased = unsafe { header.as_ref() };

@@ -77,7 +77,8 @@ impl<B: Tasks> Siblings<B> {
                         unsafe { self.tasks.run_task(idx) };
                     }
                     ended += 1;
-                    // Tasks are claimed in order, so nobody has any after the last.
+                    // A job ends with the last task of the batch, or somebody else has the tasks after its end. Another
+                    // job of the batch, if this worker has one, is left to the loop.
                     if idx + 1 == self.header.len() {
                         return;
                     }

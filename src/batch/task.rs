@@ -10,14 +10,15 @@ use std::cell::Cell;
 use std::fmt;
 use std::marker::PhantomData;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The tasks of one call on their way to a backend.
 ///
-/// A backend asks for the tasks by [`next_task`](Self::next_task) and runs each, on whatever thread it likes.
+/// A backend asks for the tasks by [`next_task`](Self::next_task) and runs each, on whatever thread it likes. Or it forwards
+/// the batch, untouched and once, to another executor's [`run_batch`](Executor::run_batch).
 pub struct Batch<'a> {
     header: NonNull<Header>,
-    claimed: AtomicUsize,
+    /// How many tasks have been claimed.
+    claimed: Cell<usize>,
     level: usize,
     parking: &'a Parking,
     joined: Cell<bool>,
@@ -26,7 +27,7 @@ pub struct Batch<'a> {
 
 impl<'a> Batch<'a> {
     pub(super) fn new(header: NonNull<Header>, level: usize, parking: &'a Parking) -> Self {
-        Self { header, claimed: AtomicUsize::new(0), level, parking, joined: Cell::new(false), _tasks: PhantomData }
+        Self { header, claimed: Cell::new(0), level, parking, joined: Cell::new(false), _tasks: PhantomData }
     }
 
     /// Whether the parent has arrived.
@@ -47,24 +48,44 @@ impl<'a> Batch<'a> {
 
     /// Claims the next task, in input order; `None` when all have been claimed.
     pub fn next_task(&self) -> Option<Task<'a>> {
-        let idx = self.claimed.fetch_add(1, Ordering::Relaxed);
-        if idx >= self.len() {
-            self.claimed.store(self.len(), Ordering::Relaxed);
+        let idx = self.claimed.get();
+        if idx == self.len() {
             return None;
         }
+        self.claimed.set(idx + 1);
         Some(Task { header: self.header, idx, level: self.level, _tasks: PhantomData })
     }
 
+    /// Makes sure that the whole batch can be handed over.
+    ///
+    /// # Panics
+    ///
+    /// Panics if tasks of the batch have been claimed, which takes a backend that forwards a batch after it has begun it.
+    pub(crate) fn require_untouched(&self) {
+        assert!(
+            self.claimed.get() == 0 && !self.joined.get(),
+            "a batch that was begun cannot be handed to another executor: forward it first thing, and once"
+        );
+    }
+
     /// Claims all tasks at once, for a runtime that runs them by the header.
+    ///
+    /// # Panics
+    ///
+    /// As [`require_untouched`](Self::require_untouched).
     pub(crate) fn claim_all(&self) -> NonNull<Header> {
-        let claimed = self.claimed.swap(self.len(), Ordering::Relaxed);
-        debug_assert_eq!(claimed, 0, "only a whole batch can be handed over");
+        self.require_untouched();
+        self.claimed.set(self.len());
         self.header
     }
 
     /// Waits until every task has ended: suspends the fiber this is called on, or parks the thread.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the batch was waited for before, which takes a backend that forwards a batch twice.
     pub(crate) fn join(&self) {
-        self.joined.set(true);
+        assert!(!self.joined.replace(true), "a batch can be handed to one executor only, once");
         // SAFETY: the parent arrives for itself, once.
         let arrival = unsafe { Header::count_down(self.header, 1) };
         if arrival == Arrival::Earlier {

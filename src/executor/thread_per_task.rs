@@ -83,7 +83,7 @@ impl Threads {
     /// What `work` borrows outlives its end.
     unsafe fn start<W: FnOnce(&Self) + Send>(&self, call: Call, work: W) -> Option<JoinHandle<()>> {
         // A thread that cannot be started drops its closure, so the work is kept where it can be had back.
-        let work = Arc::new(Mutex::new(Some(work)));
+        let work = Arc::new(Mutex::new(Some((work, call))));
         let theirs = Arc::clone(&work);
         let threads = self.clone();
         let mask = current::worker().map(|worker| worker.process_mask().clone());
@@ -93,10 +93,10 @@ impl Threads {
             }
             let work = theirs.lock().take();
             drop(theirs);
-            if let Some(work) = work {
+            if let Some((work, call)) = work {
                 work(&threads);
+                drop(call);
             }
-            drop(call);
         };
         let thread = thread::Builder::new().name("task".to_owned());
         // SAFETY: as the caller says. After the end of the work, the thread uses only what it owns.
@@ -104,7 +104,10 @@ impl Threads {
             Ok(thread) => Some(thread),
             Err(_) => {
                 let work = work.lock().take();
-                work.into_iter().for_each(|work| work(self));
+                if let Some((work, call)) = work {
+                    work(self);
+                    drop(call);
+                }
                 None
             }
         }
@@ -136,9 +139,12 @@ impl Executor for Threads {
             threads.extend(unsafe { self.start(call, |executor| task.run(executor)) });
         }
         batch.join();
-        // The tasks have ended; this waits for the last steps of their threads, none of which is a task's.
-        for thread in threads {
-            let _ = thread.join();
+        // The tasks have ended; this waits for the last steps of their threads. Not on a fiber, though: destructors of
+        // thread-locals are the user's, and may wait for something that runs on this worker.
+        if current::worker().is_none() {
+            for thread in threads {
+                let _ = thread.join();
+            }
         }
         drop(call);
     }

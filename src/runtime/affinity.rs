@@ -2,6 +2,7 @@
 
 use crate::current;
 use crate::error::BuildError;
+use crate::runtime::Worker;
 use core_affinity::CoreId;
 use std::thread;
 
@@ -151,7 +152,7 @@ pub(super) fn pin_current_thread(core: usize) -> bool {
 /// of its own, or calls a library that does, should do that inside `unpinned`, or all of them share the worker's core.
 /// Outside a worker thread, and on systems other than Linux, this only calls `f`.
 ///
-/// The worker stays unpinned if `f` suspends, until it returns.
+/// If `f` suspends, other tasks of the worker run unpinned in the meantime.
 ///
 /// # Panics
 ///
@@ -166,27 +167,29 @@ pub(super) fn pin_current_thread(core: usize) -> bool {
 /// assert_eq!(answer.unwrap(), 42);
 /// ```
 pub fn unpinned<R>(f: impl FnOnce() -> R) -> R {
-    #[cfg(target_os = "linux")]
-    let _pin_again = widen();
+    let _pinned_again = current::worker().map(Widened::new);
     f()
 }
 
-/// Pins the thread as it was when dropped.
-#[cfg(target_os = "linux")]
-struct PinAgain(rustix::thread::CpuSet);
+/// Pins the worker again when the last one is dropped: tasks of one worker may be inside `unpinned` at the same time.
+struct Widened<'a>(&'a Worker);
 
-#[cfg(target_os = "linux")]
-impl Drop for PinAgain {
-    fn drop(&mut self) {
-        // A refusal leaves the worker unpinned, which costs speed and nothing else.
-        let _ = rustix::thread::sched_setaffinity(None, &self.0);
+impl<'a> Widened<'a> {
+    fn new(worker: &'a Worker) -> Self {
+        if worker.core().is_some() && worker.widen() == 0 {
+            worker.process_mask().widen_current_thread();
+        }
+        Self(worker)
     }
 }
 
-#[cfg(target_os = "linux")]
-fn widen() -> Option<PinAgain> {
-    let process = current::worker()?.process_mask().set?;
-    let own = rustix::thread::sched_getaffinity(None).ok()?;
-    rustix::thread::sched_setaffinity(None, &process).ok()?;
-    Some(PinAgain(own))
+impl Drop for Widened<'_> {
+    fn drop(&mut self) {
+        if let Some(core) = self.0.core()
+            && self.0.narrow() == 0
+        {
+            // A refusal leaves the worker unpinned, which costs speed and nothing else.
+            let _ = pin_current_thread(core);
+        }
+    }
 }

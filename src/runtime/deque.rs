@@ -114,7 +114,8 @@ pub(crate) struct Deque<B> {
     _one_owner: PhantomData<*mut B>,
 }
 
-// SAFETY: `slots` and the marker block the auto trait. The slots are heap memory that `shared` owns, so they move along.
+// SAFETY: the pointers to slots and the marker block the auto trait. The slots are heap memory that `shared` owns, so they
+// move along.
 unsafe impl<B> Send for Deque<B> {}
 
 /// The thieves' end.

@@ -10,7 +10,7 @@
 //! usable top of each is lowered by a *colour*, a multiple of [`COLOUR_STEP`].
 
 use corosensei::stack::{MIN_STACK_SIZE, STACK_ALIGNMENT, Stack, StackPointer};
-use rustix::mm::{Advice, MapFlags, MprotectFlags, ProtFlags};
+use rustix::mm::{MapFlags, MprotectFlags, ProtFlags};
 use std::ffi::c_void;
 use std::io;
 use std::num::NonZeroUsize;
@@ -59,7 +59,7 @@ impl StackSpace {
         // SAFETY: the guard is one page, and the stack is larger.
         let usable = unsafe { self.bottom.add(page) };
         // SAFETY: the range is private anonymous memory of ours that nothing uses. What it says is advice.
-        let _ = unsafe { rustix::mm::madvise(usable.as_ptr().cast(), self.size - page, Advice::LinuxDontNeed) };
+        let _ = unsafe { libc::madvise(usable.as_ptr().cast(), self.size - page, libc::MADV_DONTNEED) };
     }
 }
 
@@ -173,7 +173,7 @@ impl Slab {
         {
             // A huge page would commit two mebibytes for a fiber that uses one page.
             // SAFETY: the range was just mapped. What it says is advice.
-            let _ = unsafe { rustix::mm::madvise(bottom, bytes, Advice::LinuxNoHugepage) };
+            let _ = unsafe { libc::madvise(bottom, bytes, libc::MADV_NOHUGEPAGE) };
         }
         let bottom = NonNull::new(bottom.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
         Ok(Self { bottom, bytes, stacks })

@@ -26,6 +26,10 @@ const YIELDS_PER_SEARCH: u32 = 256;
 pub(crate) struct Worker {
     shared: Arc<Shared>,
     index: usize,
+    /// The core that the thread is pinned to.
+    core: Option<usize>,
+    /// How many tasks are inside `unpinned`.
+    widened: Cell<usize>,
     /// This worker's own, in `shared`.
     inbox: NonNull<Inbox<Fiber>>,
     deque: Deque<Header>,
@@ -59,18 +63,20 @@ enum Next {
 }
 
 impl Worker {
-    pub(super) fn new(shared: Arc<Shared>, index: usize, deque: Deque<Header>) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, index: usize, deque: Deque<Header>, core: Option<usize>) -> Self {
         let fibers = FiberPool::new(shared.stack_size());
         let inbox = NonNull::from(shared.inbox(index));
         Self {
             shared,
             index,
+            core,
+            widened: Cell::new(0),
             inbox,
             deque,
             fibers,
             ready: FiberQueue::new(),
             yielded: FiberQueue::new(),
-            yields: Cell::new(0),
+            yields: Cell::new(1),
             forks: Cell::new(0),
             turn: Cell::new(Turn::NewTask),
             current: Cell::new(None),
@@ -94,6 +100,21 @@ impl Worker {
     /// The executor whose runtime this worker belongs to.
     pub(super) fn owner(&self) -> usize {
         self.shared.owner
+    }
+
+    pub(super) fn core(&self) -> Option<usize> {
+        self.core
+    }
+
+    /// Counts a task into `unpinned`. Returns how many were there before.
+    pub(super) fn widen(&self) -> usize {
+        self.widened.replace(self.widened.get() + 1)
+    }
+
+    /// Counts a task out of `unpinned`. Returns how many are left.
+    pub(super) fn narrow(&self) -> usize {
+        self.widened.set(self.widened.get() - 1);
+        self.widened.get()
     }
 
     pub(crate) fn process_mask(&self) -> &affinity::ProcessMask {
@@ -151,10 +172,11 @@ impl Worker {
         !self.has_ready() && self.deque.is_empty() && self.shared.injector.is_empty()
     }
 
-    /// Claims the newest task if it is of that batch and no fiber is ready, which would go first.
+    /// Claims the newest task if it is of that batch, and no fiber is ready, which would go first, or has yielded, which would
+    /// have its turn.
     #[inline]
     pub(crate) fn claim_next_of(&self, batch: NonNull<Header>) -> Option<usize> {
-        if self.has_ready() { None } else { self.deque.pop_of(batch) }
+        if self.has_ready() || !self.yielded.is_empty() { None } else { self.deque.pop_of(batch) }
     }
 
     /// Notes that a fiber of this worker may go on. Called on the worker's thread.
@@ -253,7 +275,7 @@ impl Worker {
                 }
             } else {
                 if self.is_time_to_search() {
-                    if let Some(job) = self.steal() {
+                    if let Some(job) = self.search_once() {
                         return Some(self.begin(job));
                     }
                     thread::yield_now();

@@ -16,6 +16,7 @@ mod building;
 mod crossing;
 mod drops;
 mod environment;
+mod forwarding;
 mod handles;
 mod idle;
 mod locality;

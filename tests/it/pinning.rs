@@ -8,7 +8,7 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use std::thread;
 use yieldtasks::{
     BuildError, Executor, ExecutorExt, FiberExecutor, Pinning, PinningOutcome, ThreadPerTaskExecutor, unpinned,
-    yield_taskmap,
+    yield_join, yield_now, yield_taskmap,
 };
 
 /// How many cores' worth of time the process may use.
@@ -221,5 +221,32 @@ fn the_default_number_of_workers_is_that_of_the_usable_cpus() {
             assert_eq!(FiberExecutor::new().unwrap().size(), parallelism());
             assert_eq!(yieldtasks::global().size(), parallelism());
         });
+    });
+}
+
+#[test]
+fn tasks_that_are_unpinned_at_the_same_time_leave_their_worker_pinned() {
+    within_deadline(|| {
+        let executor = FiberExecutor::builder().workers(1).build().unwrap();
+        let pinned = executor.run(allowed_cores);
+        let (first, second) = executor.run(|| {
+            yield_join(
+                || {
+                    unpinned(|| {
+                        yield_now();
+                        allowed_cores()
+                    })
+                },
+                || {
+                    unpinned(|| {
+                        yield_now();
+                        yield_now();
+                        allowed_cores()
+                    })
+                },
+            )
+        });
+        assert_eq!((first, second), (allowed_cores(), allowed_cores()));
+        assert_eq!(executor.run(allowed_cores), pinned);
     });
 }

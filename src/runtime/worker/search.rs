@@ -29,7 +29,7 @@ impl Worker {
     }
 
     /// Tries every other worker once, from a random one on, and again as long as one of them says so.
-    pub(super) fn steal(&self) -> Option<Job<Header>> {
+    fn steal(&self) -> Option<Job<Header>> {
         let seats = self.shared.workers();
         loop {
             let mut retry = false;
@@ -46,6 +46,16 @@ impl Worker {
             }
             hint::spin_loop();
         }
+    }
+
+    /// Tries the other workers if it may.
+    pub(super) fn search_once(&self) -> Option<Job<Header>> {
+        if !self.shared.idle.start_searching() {
+            return None;
+        }
+        let found = self.steal();
+        self.shared.idle.stop_searching(|| self.is_work_left());
+        found
     }
 
     /// Looks for work everywhere, briefly, and then sleeps. `Some(None)` if a fiber may be ready, `None` if the runtime
@@ -73,7 +83,7 @@ impl Worker {
         }
     }
 
-    /// Looks at the injector, and if it `may` search at the other workers, several times.
+    /// Looks at the injector, and, if this worker counts as searching, at the other workers, several times.
     fn look_around(&self, state: Awake) -> Option<Job<Header>> {
         for look in 0..LOOKS_BEFORE_SLEEP {
             if self.has_ready() || self.shared.gate.is_done() {

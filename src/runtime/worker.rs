@@ -12,6 +12,7 @@ use super::inbox::Inbox;
 use super::{Shared, affinity};
 use crate::batch::Header;
 use crate::current::{self, Context};
+use search::Thefts;
 use std::cell::Cell;
 use std::io;
 use std::panic::{self, AssertUnwindSafe};
@@ -44,6 +45,7 @@ pub(crate) struct Worker {
     turn: Cell<Turn>,
     current: Cell<Option<FiberRef>>,
     context: Cell<*const Context<'static>>,
+    thefts: Cell<Thefts>,
     /// The state of the generator that picks victims.
     random: Cell<u64>,
 }
@@ -81,6 +83,7 @@ impl Worker {
             turn: Cell::new(Turn::NewTask),
             current: Cell::new(None),
             context: Cell::new(ptr::null()),
+            thefts: Cell::new(Thefts::default()),
             random: Cell::new(0x9E37_79B9_7F4A_7C15_u64.wrapping_mul(index as u64 + 1)),
         }
     }

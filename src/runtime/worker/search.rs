@@ -6,6 +6,7 @@ use crate::runtime::deque::{Job, Steal};
 use crate::runtime::idle::Awake;
 use std::hint;
 use std::thread;
+use std::time::{Duration, Instant};
 
 /// Idle fibers that a worker keeps when it goes to sleep.
 const KEPT_FIBERS: usize = 64;
@@ -13,6 +14,33 @@ const KEPT_FIBERS: usize = 64;
 const LOOKS_BEFORE_SLEEP: u32 = 40;
 /// The first looks are spent spinning, each twice as long as the one before, the others giving way to other threads.
 const SPINNING_LOOKS: u32 = 7;
+
+/// A theft costs thief and victim some microseconds. A job that lasted less than this was not worth it.
+const WORTH_STEALING: Duration = Duration::from_micros(10);
+/// How long a thief waits before it steals again after a theft that was not worth it. Doubles each time in a row, up to
+/// [`MOST_RELUCTANT`] times.
+const FIRST_WAIT: Duration = Duration::from_micros(1);
+const MOST_RELUCTANT: u32 = 4;
+
+/// How a worker's thefts have turned out of late.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Thefts {
+    /// When the latest theft succeeded, if the job has not been judged yet.
+    latest: Option<Instant>,
+    /// Thefts in a row that were not worth it.
+    reluctance: u32,
+}
+
+impl Thefts {
+    /// Judges the job of the latest theft, now that the worker is idle again, and tells how long to wait before the next.
+    fn wait(&mut self) -> Option<Duration> {
+        if let Some(stolen) = self.latest.take() {
+            let was_worth_it = stolen.elapsed() >= WORTH_STEALING;
+            self.reluctance = if was_worth_it { 0 } else { MOST_RELUCTANT.min(self.reluctance + 1) };
+        }
+        (self.reluctance > 0).then(|| FIRST_WAIT * (1 << self.reluctance))
+    }
+}
 
 impl Worker {
     pub(super) fn take_injected(&self) -> Option<Job<Header>> {
@@ -85,13 +113,19 @@ impl Worker {
 
     /// Looks at the injector, and, if this worker counts as searching, at the other workers, several times.
     fn look_around(&self, state: Awake) -> Option<Job<Header>> {
+        self.hesitate();
         for look in 0..LOOKS_BEFORE_SLEEP {
             if self.has_ready() || self.shared.gate.is_done() {
                 return None;
             }
-            let found = self.take_injected().or_else(|| if state == Awake::Searching { self.steal() } else { None });
-            if found.is_some() {
-                return found;
+            if let Some(job) = self.take_injected() {
+                return Some(job);
+            }
+            if state == Awake::Searching
+                && let Some(job) = self.steal()
+            {
+                self.thefts.set(Thefts { latest: Some(Instant::now()), ..self.thefts.get() });
+                return Some(job);
             }
             if look < SPINNING_LOOKS {
                 (0..1 << look).for_each(|_| hint::spin_loop());
@@ -101,6 +135,23 @@ impl Worker {
             }
         }
         None
+    }
+
+    /// Waits a little before the next theft if the latest were not worth their cost, unless something else comes up.
+    fn hesitate(&self) {
+        let mut thefts = self.thefts.get();
+        let wait = thefts.wait();
+        self.thefts.set(thefts);
+        if let Some(wait) = wait {
+            let began = Instant::now();
+            while began.elapsed() < wait
+                && !self.has_ready()
+                && self.shared.injector.is_empty()
+                && !self.shared.gate.is_done()
+            {
+                hint::spin_loop();
+            }
+        }
     }
 
     /// The last look before parking, at every place where this worker could find something to do.

@@ -22,6 +22,8 @@ pub(crate) enum Context<'e> {
         /// The worker whose fiber the task runs on, if it is one.
         worker: Option<NonNull<Worker>>,
     },
+    /// A thread that was lent to a task of the fiber runtime, for a backend that blocks.
+    Lent,
 }
 
 thread_local! {
@@ -52,6 +54,7 @@ pub(crate) fn worker<'a>() -> Option<&'a Worker> {
     let worker = match context()? {
         Context::Fibers(worker) => worker,
         Context::Backend { worker, .. } => worker?,
+        Context::Lent => return None,
     };
     // SAFETY: a worker outlives its fibers, and the caller runs on one of them.
     Some(unsafe { worker.as_ref() })
@@ -66,7 +69,7 @@ pub(crate) fn is_in_task() -> bool {
 pub(crate) fn is_task_of(identity: *const ()) -> bool {
     match context() {
         Some(Context::Backend { executor, .. }) => executor.identity() == identity,
-        Some(Context::Fibers(_)) | None => false,
+        Some(Context::Fibers(_) | Context::Lent) | None => false,
     }
 }
 
@@ -90,11 +93,15 @@ impl Drop for Restore {
 /// Runs `task` as a task of `executor` at the given level.
 pub(crate) fn enter<R>(executor: &dyn Executor, level: usize, task: impl FnOnce() -> R) -> R {
     let worker = worker().map(NonNull::from);
-    let context = Context::Backend { executor, level, worker };
+    with(&Context::Backend { executor, level, worker }, task)
+}
+
+/// Calls `f` with `context` current.
+fn with<R>(context: &Context<'_>, f: impl FnOnce() -> R) -> R {
     let _restore = Restore(pointer());
     // The lifetime of the executor ends after `Restore` has taken the pointer back.
-    set_pointer((&raw const context).cast());
-    task()
+    set_pointer(ptr::from_ref(context).cast());
+    f()
 }
 
 /// The running task, for another thread that goes on in its place while it waits.
@@ -108,7 +115,7 @@ impl Task<'_> {
     pub(crate) fn running() -> Self {
         let backend = match context() {
             Some(Context::Backend { executor, level, .. }) => Some((executor, level)),
-            Some(Context::Fibers(_)) | None => None,
+            Some(Context::Fibers(_) | Context::Lent) | None => None,
         };
         Self { backend }
     }
@@ -117,7 +124,7 @@ impl Task<'_> {
     pub(crate) fn resume_in<R>(self, f: impl FnOnce() -> R) -> R {
         match self.backend {
             Some((executor, level)) => enter(executor, level, f),
-            None => f(),
+            None => with(&Context::Lent, f),
         }
     }
 }
@@ -126,9 +133,7 @@ impl Task<'_> {
 pub(crate) fn enter_worker(worker: &Worker, run: impl FnOnce()) {
     let context = Context::Fibers(NonNull::from(worker));
     worker.set_context(&raw const context);
-    let _restore = Restore(pointer());
-    set_pointer(&raw const context);
-    run();
+    with(&context, run);
 }
 
 /// Suspends the calling fiber until its waiter is woken.

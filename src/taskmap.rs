@@ -43,8 +43,8 @@ where
 
 /// Calls `f` on every tuple, spread over its parameters, in parallel, and returns the results in input order.
 ///
-/// Like [`yield_taskmap`] in every other respect. Tuples have one to eight elements. Closures need the types of their
-/// parameters written out.
+/// Like [`yield_taskmap`] in every other respect. Tuples have one to eight elements. A closure that
+/// calls methods on its parameters needs their types written out.
 ///
 /// # Panics
 ///
@@ -142,7 +142,7 @@ pub fn yield_now() {
             unsafe { worker.as_ref() }.yield_now();
         }
         Some(Context::Backend { worker: Some(_), .. }) => current::yield_now(),
-        Some(Context::Backend { worker: None, .. }) | None => thread::yield_now(),
+        Some(Context::Backend { worker: None, .. } | Context::Lent) | None => thread::yield_now(),
     }
 }
 
@@ -166,7 +166,7 @@ unsafe fn run_here(batch: NonNull<Header>, len: usize) {
             unsafe { batch::run_on(executor, batch) };
         }
         // SAFETY: as the caller says.
-        None => unsafe { batch::run_on(global(), batch) },
+        Some(Context::Lent) | None => unsafe { batch::run_on(global(), batch) },
     }
 }
 

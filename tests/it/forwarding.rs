@@ -71,3 +71,22 @@ fn a_batch_that_was_begun_or_forwarded_before_is_refused_by_fibers() {
         }
     });
 }
+
+#[test]
+fn a_backend_that_blocks_may_shut_down_the_executor_whose_task_called_it() {
+    within_deadline(|| {
+        for workers in [1, 2] {
+            let fibers = fibers(workers);
+            let forward = Forward {
+                to: &fibers,
+                how: |forward, batch| {
+                    forward.to.shutdown();
+                    while let Some(task) = batch.next_task() {
+                        task.run(forward);
+                    }
+                },
+            };
+            assert_eq!(fibers.run(|| forward.map(|x| x, 0..3)), [0, 1, 2]);
+        }
+    });
+}

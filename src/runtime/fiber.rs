@@ -254,10 +254,8 @@ fn body(fiber: FiberRef, yielder: &Yielder<Input, Step>, mut input: Input) {
         let step = match control.resumer.get() {
             Resumer::Parent => Step::finished(ended),
             Resumer::Loop => {
-                if ended > 0 {
-                    // SAFETY: these tasks have not arrived; the batch is not touched again.
-                    unsafe { Header::arrive(batch, ended) };
-                }
+                // SAFETY: these tasks have not arrived; the batch is not touched again.
+                unsafe { Header::arrive(batch, ended) };
                 Step::finished(0)
             }
         };

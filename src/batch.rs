@@ -23,7 +23,7 @@ pub(crate) use header::Header;
 pub(crate) use join_counter::{Arrival, JoinCounter};
 pub(crate) use map::MapTasks;
 pub(crate) use once::{BothTasks, OnceTask};
-pub(crate) use run::{run_inline, run_on};
+pub(crate) use run::{Inline, run_inline, run_on};
 pub(crate) use siblings::Siblings;
 pub use task::{Batch, Task};
 
@@ -43,6 +43,11 @@ pub(crate) trait Tasks {
     /// - The caller claimed `idx`: no two calls for one batch have the same.
     #[expect(unsafe_code, reason = "tasks are moved out of a shared place")]
     unsafe fn run_task(&self, idx: usize);
+
+    /// The type of the function that the tasks call; empty if it has none worth telling.
+    fn function_name() -> &'static str {
+        ""
+    }
 }
 
 /// Drops a value whose destructor may panic, on a stack that must not unwind.

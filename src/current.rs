@@ -6,6 +6,7 @@
 //! the worker's back and takes its own again when it is resumed.
 
 use crate::executor::Executor;
+use crate::record::Record;
 use crate::runtime::Worker;
 use std::cell::Cell;
 use std::ptr::{self, NonNull};
@@ -19,11 +20,12 @@ pub(crate) enum Context<'e> {
     Backend {
         executor: &'e dyn Executor,
         level: usize,
+        record: NonNull<Record>,
         /// The worker whose fiber the task runs on, if it is one.
         worker: Option<NonNull<Worker>>,
     },
-    /// A thread that was lent to a task of the fiber runtime, for a backend that blocks.
-    Lent,
+    /// A thread that was lent to a task of the fiber runtime, for something that blocks.
+    Lent { record: Option<NonNull<Record>> },
 }
 
 thread_local! {
@@ -54,7 +56,7 @@ pub(crate) fn worker<'a>() -> Option<&'a Worker> {
     let worker = match context()? {
         Context::Fibers(worker) => worker,
         Context::Backend { worker, .. } => worker?,
-        Context::Lent => return None,
+        Context::Lent { .. } => return None,
     };
     // SAFETY: a worker outlives its fibers, and the caller runs on one of them.
     Some(unsafe { worker.as_ref() })
@@ -69,8 +71,21 @@ pub(crate) fn is_in_task() -> bool {
 pub(crate) fn is_task_of(identity: *const ()) -> bool {
     match context() {
         Some(Context::Backend { executor, .. }) => executor.identity() == identity,
-        Some(Context::Fibers(_) | Context::Lent) | None => false,
+        Some(Context::Fibers(_) | Context::Lent { .. }) | None => false,
     }
+}
+
+/// What is known of the running task; `None` outside any. To be used before the task ends.
+#[inline]
+pub(crate) fn record<'a>() -> Option<&'a Record> {
+    let record = match context()? {
+        // SAFETY: a worker outlives its fibers, and the caller runs on one of them, or in the loop.
+        Context::Fibers(worker) => unsafe { worker.as_ref() }.current_record()?,
+        Context::Backend { record, .. } => record,
+        Context::Lent { record } => record?,
+    };
+    // SAFETY: the record of a task outlives it, and the caller is part of the task.
+    Some(unsafe { record.as_ref() })
 }
 
 /// The level of a batch that is made here and runs on the executor of that identity.
@@ -90,10 +105,10 @@ impl Drop for Restore {
     }
 }
 
-/// Runs `task` as a task of `executor` at the given level.
-pub(crate) fn enter<R>(executor: &dyn Executor, level: usize, task: impl FnOnce() -> R) -> R {
-    let worker = worker().map(NonNull::from);
-    with(&Context::Backend { executor, level, worker }, task)
+/// Runs `task`, which `record` is about, as a task of `executor` at the given level.
+pub(crate) fn enter<R>(executor: &dyn Executor, level: usize, record: &Record, task: impl FnOnce() -> R) -> R {
+    let (worker, record) = (worker().map(NonNull::from), NonNull::from(record));
+    with(&Context::Backend { executor, level, record, worker }, task)
 }
 
 /// Calls `f` with `context` current.
@@ -108,6 +123,7 @@ fn with<R>(context: &Context<'_>, f: impl FnOnce() -> R) -> R {
 #[derive(Clone, Copy)]
 pub(crate) struct Task<'e> {
     backend: Option<(&'e dyn Executor, usize)>,
+    record: Option<&'e Record>,
 }
 
 impl Task<'_> {
@@ -115,16 +131,16 @@ impl Task<'_> {
     pub(crate) fn running() -> Self {
         let backend = match context() {
             Some(Context::Backend { executor, level, .. }) => Some((executor, level)),
-            Some(Context::Fibers(_) | Context::Lent) | None => None,
+            Some(Context::Fibers(_) | Context::Lent { .. }) | None => None,
         };
-        Self { backend }
+        Self { backend, record: record() }
     }
 
     /// Calls `f` as a part of the task.
     pub(crate) fn resume_in<R>(self, f: impl FnOnce() -> R) -> R {
-        match self.backend {
-            Some((executor, level)) => enter(executor, level, f),
-            None => with(&Context::Lent, f),
+        match (self.backend, self.record) {
+            (Some((executor, level)), Some(record)) => enter(executor, level, record, f),
+            (_, record) => with(&Context::Lent { record: record.map(NonNull::from) }, f),
         }
     }
 }

@@ -1,10 +1,16 @@
-//! What can go wrong when an executor is built, and when a detached task is joined.
+//! What can go wrong when an executor is built, and in a task.
 
 use crate::batch::Payload;
+use crate::control::{Cancelled, Stopped, stop_if_told};
+use crate::current;
+use crate::path::TaskPath;
 use parking_lot::Mutex;
+use std::any::Any;
+use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
 use std::io;
+use std::panic;
 
 /// Why an executor could not be built.
 #[derive(Debug)]
@@ -92,82 +98,157 @@ impl Error for BuildError {
     }
 }
 
-/// Why a detached task has no result.
-#[derive(Debug)]
+/// Why a task has no result: what happened, and where in the nest.
+///
+/// # Examples
+///
+/// ```
+/// use yieldtasks::{ErrorKind, taskmap};
+///
+/// # std::panic::set_hook(Box::new(|_| {}));
+/// let halve = |x: u32| if x % 2 == 0 { x / 2 } else { panic!("{x} is odd") };
+/// let error = taskmap(halve, [2, 4, 5]).name("halve").try_run().unwrap_err();
+/// assert_eq!(error.kind(), ErrorKind::Panicked);
+/// assert_eq!(error.message(), "5 is odd");
+/// assert_eq!(error.path().to_string(), "halve[2]");
+/// ```
+pub struct TaskError {
+    // Boxed, because results are made with it for every task of a map.
+    cause: Box<Cause>,
+}
+
+struct Cause {
+    kind: ErrorKind,
+    path: TaskPath,
+    message: Cow<'static, str>,
+    // A payload is `Send` and not `Sync`; the lock makes the error both, as errors are wanted.
+    payload: Option<Mutex<Payload>>,
+}
+
+/// What happened to a task that has no result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum TaskError {
-    /// The task panicked.
-    Panicked(Panicked),
-    /// The executor was shut down before the task could start.
+pub enum ErrorKind {
+    /// It panicked.
+    Panicked,
+    /// It was cancelled: by a token, by a handle, or because a sibling's outcome made its own superfluous.
+    Cancelled,
+    /// It had not ended when the time of its map was up.
+    DeadlineExceeded,
+    /// The executor was shut down before it could start, or dropped it.
     ShutDown,
-    /// The task has not ended, and the caller must not wait for it: it runs on a fiber that is unwinding from a panic.
+    /// It has not ended, and whoever asks must not wait for it: they run on a fiber that is unwinding from a panic.
     Unwinding,
 }
 
-/// The panic of a task.
-pub struct Panicked {
-    message: String,
-    // A payload is `Send` and not `Sync`; the lock makes the error both, as errors are wanted.
-    payload: Mutex<Payload>,
-}
-
-impl Panicked {
-    /// What the task said when it panicked, or a note that it said nothing readable.
-    pub fn message(&self) -> &str {
-        &self.message
-    }
-
-    /// The payload of the panic, fit for [`std::panic::resume_unwind`].
-    pub fn into_payload(self) -> Box<dyn std::any::Any + Send + 'static> {
-        self.payload.into_inner()
-    }
-}
-
 impl TaskError {
-    pub(crate) fn panicked(payload: Payload) -> Self {
-        let message = if let Some(text) = payload.downcast_ref::<&str>() {
-            (*text).to_owned()
-        } else if let Some(text) = payload.downcast_ref::<String>() {
-            text.clone()
-        } else {
-            "its payload is not text".to_owned()
+    /// A panic, or what a stopped task unwound with.
+    pub(crate) fn unwound(payload: Payload, path: TaskPath) -> Self {
+        if let Some(cancelled) = payload.downcast_ref::<Cancelled>() {
+            return Self::of_kind(cancelled.kind(), path);
+        }
+        let message = match text_of(&*payload) {
+            Some(text) => text.to_owned().into(),
+            None => "its payload is not text".into(),
         };
-        Self::Panicked(Panicked { message, payload: Mutex::new(payload) })
+        Self::new(ErrorKind::Panicked, path, message, Some(payload))
     }
 
-    /// Whether the task panicked.
-    pub fn is_panic(&self) -> bool {
-        matches!(self, Self::Panicked(_))
+    /// A task that never started, or whose result nobody may wait for.
+    pub(crate) fn stopped(why: Stopped, path: TaskPath) -> Self {
+        Self::of_kind(why.kind(), path)
     }
 
-    /// Whether the executor was shut down before the task could start.
-    pub fn is_shut_down(&self) -> bool {
-        matches!(self, Self::ShutDown)
+    pub(crate) fn shut_down(path: TaskPath) -> Self {
+        Self::of_kind(ErrorKind::ShutDown, path)
     }
 
-    /// The payload of the panic, if the task panicked.
-    pub fn into_payload(self) -> Option<Box<dyn std::any::Any + Send + 'static>> {
-        match self {
-            Self::Panicked(panicked) => Some(panicked.into_payload()),
-            _ => None,
+    pub(crate) fn unwinding(path: TaskPath) -> Self {
+        Self::of_kind(ErrorKind::Unwinding, path)
+    }
+
+    fn of_kind(kind: ErrorKind, path: TaskPath) -> Self {
+        let message = match kind {
+            ErrorKind::Panicked => "it panicked",
+            ErrorKind::Cancelled => "it was cancelled before it ended",
+            ErrorKind::DeadlineExceeded => "it had not ended when its time was up: allow more, or give it less to do",
+            ErrorKind::ShutDown => "the executor was shut down before it started: submit it to a live one",
+            ErrorKind::Unwinding => "the caller unwinds and cannot wait for it: join before the panic or after",
+        };
+        Self::new(kind, path, message.into(), None)
+    }
+
+    fn new(kind: ErrorKind, path: TaskPath, message: Cow<'static, str>, payload: Option<Payload>) -> Self {
+        Self { cause: Box::new(Cause { kind, path, message, payload: payload.map(Mutex::new) }) }
+    }
+
+    /// Raises the error where no value can report it: a panic with its payload, anything else as a message; but if the running
+    /// task is stopped itself, as that.
+    #[track_caller]
+    pub(crate) fn raise(self) -> ! {
+        stop_if_told();
+        let Cause { path, message, payload, kind } = *self.cause;
+        match payload {
+            Some(payload) => {
+                let payload = payload.into_inner();
+                if let Some(record) = current::record() {
+                    record.note_raised(&*payload, path);
+                }
+                panic::resume_unwind(payload)
+            }
+            None => panic!("{}", Self { cause: Box::new(Cause { kind, path, message, payload: None }) }),
         }
     }
+
+    /// What happened.
+    pub fn kind(&self) -> ErrorKind {
+        self.cause.kind
+    }
+
+    /// Where it happened: for a panic, the task that panicked first, which may be further down the nest than the one whose
+    /// error this is.
+    pub fn path(&self) -> &TaskPath {
+        &self.cause.path
+    }
+
+    /// What the task said when it panicked, or a description of what happened.
+    pub fn message(&self) -> &str {
+        &self.cause.message
+    }
+
+    /// The payload of the panic, fit for [`std::panic::resume_unwind`], if it was one.
+    pub fn into_panic(self) -> Option<Box<dyn Any + Send + 'static>> {
+        self.cause.payload.map(Mutex::into_inner)
+    }
 }
 
-impl fmt::Debug for Panicked {
+/// The text that a panic carries, if it does.
+pub(crate) fn text_of(payload: &(dyn Any + Send)) -> Option<&str> {
+    payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+}
+
+impl fmt::Debug for TaskError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Panicked").field("message", &self.message).finish_non_exhaustive()
+        f.debug_struct("TaskError")
+            .field("kind", &self.kind())
+            .field("path", &self.path())
+            .field("message", &self.message())
+            .finish_non_exhaustive()
     }
 }
 
 impl fmt::Display for TaskError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Panicked(panicked) => write!(f, "the task panicked: {}", panicked.message),
-            Self::ShutDown => write!(f, "the executor was shut down before the task started: submit it to a live one"),
-            Self::Unwinding => {
-                write!(f, "a task cannot wait for another while it unwinds: join the handle before the panic or after")
-            }
+        let verb = match self.kind() {
+            ErrorKind::Panicked => "panicked",
+            ErrorKind::Cancelled => "was cancelled",
+            ErrorKind::DeadlineExceeded => "is late",
+            ErrorKind::ShutDown => "did not start",
+            ErrorKind::Unwinding => "is not awaited",
+        };
+        match self.path().is_empty() {
+            true => write!(f, "the task {verb}: {}", self.message()),
+            false => write!(f, "the task {} {verb}: {}", self.path(), self.message()),
         }
     }
 }

@@ -2,6 +2,7 @@
 //! Executors: what runs batches, and what users call on them.
 
 mod backend;
+mod feed;
 mod fiber;
 mod flat;
 mod in_hand;
@@ -9,6 +10,7 @@ mod serial;
 mod thread_per_task;
 
 pub use backend::{Backend, UnknownBackend};
+pub(crate) use feed::Feed;
 pub use fiber::{FiberExecutor, FiberExecutorBuilder};
 pub use flat::FlatExecutor;
 pub use serial::SerialExecutor;
@@ -17,7 +19,8 @@ pub use thread_per_task::ThreadPerTaskExecutor;
 use crate::batch::{self, Batch};
 use crate::handle::{DetachedTask, TaskHandle};
 use crate::starmap::Spread;
-use crate::taskmap::{map_by, once_by};
+use crate::taskmap::{TaskMap, map_by, once_by};
+use std::panic::Location;
 use std::sync::Arc;
 
 /// A backend: something that runs batches of tasks.
@@ -70,7 +73,7 @@ pub trait Executor: Send + Sync {
     /// does not wait, since that work may be waiting for this task. Calling it again does nothing more.
     ///
     /// Later calls of [`submit`](ExecutorExt::submit) give a handle that reports
-    /// [`TaskError::ShutDown`](crate::TaskError::ShutDown); later calls of [`map`](ExecutorExt::map) and
+    /// [`ErrorKind::ShutDown`](crate::ErrorKind::ShutDown); later calls of [`map`](ExecutorExt::map) and
     /// [`run`](ExecutorExt::run) panic.
     fn shutdown(&self);
 
@@ -89,6 +92,13 @@ pub trait Executor: Send + Sync {
     #[doc(hidden)]
     fn identity(&self) -> *const () {
         (&raw const *self).cast()
+    }
+
+    /// Begins a call at that level that is fed task by task; `None` if the executor has been shut down and the call is not
+    /// part of one in hand.
+    #[doc(hidden)]
+    fn open(&self, _level: usize) -> Option<Feed> {
+        Some(Feed::spawning())
     }
 
     /// Whether `run_batch` waits by suspending when it is called on a fiber, as the backends of this crate do.
@@ -118,6 +128,7 @@ pub trait ExecutorExt: Executor {
     /// assert_eq!(executor.map(|x| x * x, 1..=4), [1, 4, 9, 16]);
     /// # Ok::<(), yieldtasks::BuildError>(())
     /// ```
+    #[track_caller]
     fn map<T, R, F, I>(&self, f: F, data: I) -> Vec<R>
     where
         I: IntoIterator<Item = T>,
@@ -125,7 +136,7 @@ pub trait ExecutorExt: Executor {
         R: Send,
         F: Fn(T) -> R + Sync,
     {
-        map_by(f, data, |batch, _| {
+        map_by(f, data, Location::caller(), |batch, _| {
             // SAFETY: `map_by` keeps the batch in place; the bounds above make the tasks fit for other threads.
             unsafe { batch::run_on(self, batch) };
         })
@@ -136,6 +147,7 @@ pub trait ExecutorExt: Executor {
     /// # Panics
     ///
     /// As [`map`](Self::map).
+    #[track_caller]
     fn starmap<A, R, F, I>(&self, f: F, args: I) -> Vec<R>
     where
         I: IntoIterator<Item = A>,
@@ -146,17 +158,42 @@ pub trait ExecutorExt: Executor {
         self.map(|args| f.call(args), args)
     }
 
+    /// The map as a value, to be given a policy and then run: see [`TaskMap`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use yieldtasks::{ExecutorExt, FiberExecutor};
+    ///
+    /// let executor = FiberExecutor::new()?;
+    /// let squares = executor.taskmap(|x| x * x, 1..=4).deadline(Duration::from_secs(60)).try_run();
+    /// assert_eq!(squares.unwrap(), [1, 4, 9, 16]);
+    /// # Ok::<(), yieldtasks::BuildError>(())
+    /// ```
+    #[track_caller]
+    fn taskmap<T, R, F, I>(&self, f: F, data: I) -> TaskMap<F, I, &Self>
+    where
+        I: IntoIterator<Item = T>,
+        T: Send,
+        R: Send,
+        F: Fn(T) -> R + Sync,
+    {
+        TaskMap::new(f, data, self)
+    }
+
     /// Runs `f` as one root task and returns its result. It may borrow from the caller's stack.
     ///
     /// # Panics
     ///
     /// Raises a panic of `f` again, and panics if the executor has been shut down.
+    #[track_caller]
     fn run<R, F>(&self, f: F) -> R
     where
         F: FnOnce() -> R + Send,
         R: Send,
     {
-        once_by(f, |batch| {
+        once_by(f, Location::caller(), |batch| {
             // SAFETY: `once_by` keeps the batch in place; the bounds above make the task fit for another thread.
             unsafe { batch::run_on(self, batch) };
         })
@@ -164,12 +201,13 @@ pub trait ExecutorExt: Executor {
 
     /// Starts `f` as a detached root task and returns at once. Its result is at the handle's
     /// [`join`](TaskHandle::join), and so is its panic.
+    #[track_caller]
     fn submit<R, F>(&self, f: F) -> TaskHandle<R>
     where
         F: FnOnce() -> R + Send + 'static,
         R: Send + 'static,
     {
-        let (task, handle) = DetachedTask::new(f);
+        let (task, handle) = DetachedTask::new(f, Location::caller());
         self.spawn(task);
         handle
     }
@@ -202,6 +240,10 @@ macro_rules! forward {
 
             fn identity(&self) -> *const () {
                 (**self).identity()
+            }
+
+            fn open(&self, level: usize) -> Option<Feed> {
+                (**self).open(level)
             }
 
             fn suspends(&self) -> bool {

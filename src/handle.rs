@@ -1,41 +1,176 @@
+#![expect(unsafe_code, reason = "a task that borrows from its scope is on its way as one that does not")]
 //! Detached tasks and the handles by which their results are had.
 
 use crate::batch::{Payload, drop_quietly};
+use crate::block_on::block_on;
+use crate::control::{Limits, Stopped};
 use crate::current;
+use crate::erased::ErasedFn;
 use crate::error::TaskError;
 use crate::executor::Executor;
-use crate::waiter::{Parking, Waiter};
+use crate::path::TaskPath;
+use crate::record::{Origin, Record};
+use crate::scope::Tally;
+use crate::timer;
 use parking_lot::Mutex;
+use std::any::type_name;
 use std::fmt;
-use std::panic::{self, AssertUnwindSafe};
+use std::future::{self, Future};
+use std::mem;
+use std::panic::{self, AssertUnwindSafe, Location};
+use std::pin::{Pin, pin};
+use std::ptr;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::thread;
+use std::time::Duration;
 
-/// How a detached task ended.
-enum Outcome<R> {
-    Returned(R),
-    Panicked(Payload),
-    /// It was dropped before it started.
-    Dropped,
+/// What a detached task and its handle share.
+pub(crate) struct Ticket<R> {
+    state: Mutex<State<R>>,
+    limits: Limits,
+    origin: Origin,
+    idx: usize,
+    /// The scope that is told of a panic that nobody asked for.
+    tally: Option<Arc<Tally>>,
 }
 
-/// Where a detached task leaves its outcome.
-///
-/// | state | meaning |
-/// |---|---|
-/// | `Running(Nobody)` | not ended, nobody waits |
-/// | `Running(waiter)` | not ended; whoever ends it wakes the waiter |
-/// | `Ended` | the outcome is there |
-enum State<R> {
-    Running(Waiter),
-    Ended(Outcome<R>),
+struct State<R> {
+    phase: Phase<R>,
+    /// Who is woken when the task has ended.
+    waker: Option<Waker>,
 }
 
-/// The result, some day, of a task started by [`ExecutorExt::submit`](crate::ExecutorExt::submit).
+enum Phase<R> {
+    /// Not started. Cancelling ends it here and now.
+    Queued,
+    Running,
+    Ended(Result<R, TaskError>),
+    /// The handle has the outcome.
+    Taken,
+}
+
+impl<R> Ticket<R> {
+    pub(crate) fn new(origin: Origin, idx: usize, limits: Limits, tally: Option<Arc<Tally>>) -> Self {
+        let state = State { phase: Phase::Queued, waker: None };
+        Self { state: Mutex::new(state), limits, origin, idx, tally }
+    }
+
+    /// Starts the task, unless it has been stopped.
+    fn begin(&self) -> bool {
+        let stopped = self.limits.control().stopped();
+        let mut state = self.state.lock();
+        let begins = matches!(state.phase, Phase::Queued) && stopped.is_none();
+        if begins {
+            state.phase = Phase::Running;
+        }
+        begins
+    }
+
+    /// Leaves the outcome for the handle, unless there is one.
+    fn end(&self, outcome: Result<R, TaskError>) {
+        let (waker, superfluous) = {
+            let mut state = self.state.lock();
+            match state.phase {
+                Phase::Queued | Phase::Running => {
+                    state.phase = Phase::Ended(outcome);
+                    (state.waker.take(), None)
+                }
+                Phase::Ended(_) | Phase::Taken => (None, Some(outcome)),
+            }
+        };
+        drop_quietly(superfluous);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Ends a task that has not started, and will not.
+    fn end_unstarted(&self) {
+        if matches!(self.state.lock().phase, Phase::Queued) {
+            let error = match self.limits.control().stopped() {
+                Some(why) => TaskError::stopped(why, self.path()),
+                None => TaskError::shut_down(self.path()),
+            };
+            self.end(Err(error));
+        }
+    }
+
+    fn path(&self) -> TaskPath {
+        Record::path_in(&self.origin, self.idx)
+    }
+
+    pub(crate) fn is_finished(&self) -> bool {
+        matches!(self.state.lock().phase, Phase::Ended(_) | Phase::Taken)
+    }
+
+    pub(crate) fn cancel(&self) {
+        self.limits.control().stop(Stopped::Cancelled);
+        self.end_unstarted();
+    }
+
+    /// Whether the task has not ended, and the caller runs on a fiber that unwinds and must not wait for it.
+    fn must_not_wait(&self) -> bool {
+        !self.is_finished() && current::worker().is_some() && thread::panicking()
+    }
+
+    /// Takes the outcome, or has the waker woken when it is there.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the outcome has been taken.
+    pub(crate) fn poll(&self, context: &Context<'_>) -> Poll<Result<R, TaskError>> {
+        let mut state = self.state.lock();
+        if matches!(state.phase, Phase::Ended(_)) {
+            let Phase::Ended(outcome) = mem::replace(&mut state.phase, Phase::Taken) else { unreachable!("just seen") };
+            return Poll::Ready(outcome);
+        }
+        let taken = matches!(state.phase, Phase::Taken);
+        let former = if taken { None } else { state.waker.replace(context.waker().clone()) };
+        drop(state);
+        drop(former);
+        assert!(!taken, "a handle gives its outcome once");
+        Poll::Pending
+    }
+
+    /// Waits for the outcome.
+    pub(crate) fn join(&self) -> Result<R, TaskError> {
+        if self.must_not_wait() {
+            return Err(TaskError::unwinding(self.path()));
+        }
+        block_on(future::poll_fn(|context| self.poll(context)))
+    }
+
+    /// Waits for the outcome, but not longer than that; `None` if it was not there in time.
+    pub(crate) fn join_timeout(&self, timeout: Duration) -> Option<Result<R, TaskError>> {
+        if self.must_not_wait() {
+            return None;
+        }
+        let mut timer = pin!(timer::after(timeout));
+        block_on(future::poll_fn(|context| match self.poll(context) {
+            Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
+            Poll::Pending => timer.as_mut().poll(context).map(|_| None),
+        }))
+    }
+}
+
+impl<R> Drop for Ticket<R> {
+    /// Tells the scope, if the task belongs to one, of a panic that nobody asked for.
+    fn drop(&mut self) {
+        let phase = mem::replace(&mut self.state.get_mut().phase, Phase::Taken);
+        if let (Phase::Ended(Err(error)), Some(tally)) = (phase, &self.tally) {
+            tally.note_unread(self.idx, error);
+        }
+    }
+}
+
+/// The result, some day, of a task started by [`ExecutorExt::submit`](crate::ExecutorExt::submit). As a future, it gives what
+/// [`join`](Self::join) gives, in any async runtime.
 ///
 /// Dropping the handle lets the task run on; its result is dropped when it ends.
-#[must_use = "a panic of the task is seen only by joining its handle"]
+#[must_use = "a panic of the task is seen only by joining its handle: say `detach` if that is meant"]
 pub struct TaskHandle<R> {
-    state: Arc<Mutex<State<R>>>,
+    ticket: Arc<Ticket<R>>,
 }
 
 impl<R> TaskHandle<R> {
@@ -44,37 +179,46 @@ impl<R> TaskHandle<R> {
     ///
     /// # Errors
     ///
-    /// - [`TaskError::Panicked`] if the task panicked, with its payload.
-    /// - [`TaskError::ShutDown`] if the executor was shut down before the task could start.
-    /// - [`TaskError::Unwinding`] if the task has not ended, and the caller is a task on a fiber that is unwinding from a
-    ///   panic, where it must not suspend.
+    /// What happened to the task, by [`TaskError::kind`](TaskError::kind):
+    ///
+    /// - [`ErrorKind::Panicked`](crate::ErrorKind::Panicked), with the payload of the panic.
+    /// - [`ErrorKind::Cancelled`](crate::ErrorKind::Cancelled), by [`cancel`](Self::cancel).
+    /// - [`ErrorKind::ShutDown`](crate::ErrorKind::ShutDown) if the executor was shut down before the task could start.
+    /// - [`ErrorKind::Unwinding`](crate::ErrorKind::Unwinding) if the task has not ended, and the caller is a task on a
+    ///   fiber that is unwinding from a panic, where it must not suspend.
     pub fn join(self) -> Result<R, TaskError> {
-        let parking = Parking::here();
-        let ended = match &mut *self.state.lock() {
-            State::Ended(_) => true,
-            State::Running(_) if parking.must_not_wait() => {
-                return Err(TaskError::Unwinding);
-            }
-            State::Running(waiter) => {
-                *waiter = parking.waiter();
-                false
-            }
-        };
-        if !ended {
-            parking.wait();
-        }
-        let state = std::mem::replace(&mut *self.state.lock(), State::Running(Waiter::Nobody));
-        match state {
-            State::Ended(Outcome::Returned(result)) => Ok(result),
-            State::Ended(Outcome::Panicked(payload)) => Err(TaskError::panicked(payload)),
-            State::Ended(Outcome::Dropped) => Err(TaskError::ShutDown),
-            State::Running(_) => unreachable!("a waiter is woken after the task has ended"),
-        }
+        self.ticket.join()
+    }
+
+    /// As [`join`](Self::join), but does not wait longer than `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// The handle itself, if the task has not ended by then, or if the caller must not wait.
+    pub fn join_timeout(self, timeout: Duration) -> Result<Result<R, TaskError>, Self> {
+        self.ticket.join_timeout(timeout).ok_or(self)
     }
 
     /// Whether the task has ended, so that [`join`](Self::join) returns at once.
     pub fn is_finished(&self) -> bool {
-        matches!(&*self.state.lock(), State::Ended(_))
+        self.ticket.is_finished()
+    }
+
+    /// Cancels the task and returns at once. A task that has not started never starts, and has ended when this returns; a
+    /// running one unwinds at its next yield point. A result that exists stays.
+    pub fn cancel(&self) {
+        self.ticket.cancel();
+    }
+
+    /// Lets the task run on by itself.
+    pub fn detach(self) {}
+}
+
+impl<R> Future for TaskHandle<R> {
+    type Output = Result<R, TaskError>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        self.ticket.poll(context)
     }
 }
 
@@ -88,7 +232,21 @@ impl<R> fmt::Debug for TaskHandle<R> {
 ///
 /// Dropping it without running it tells its handle that the executor has been shut down.
 pub struct DetachedTask {
-    body: Box<dyn FnOnce(Start) + Send>,
+    /// Gone once the task has run, or been refused.
+    body: Option<ErasedFn<Start>>,
+    origin: Origin,
+    idx: usize,
+    level: usize,
+    belonging: Belonging,
+}
+
+/// Whether an executor that has been shut down runs a detached task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Belonging {
+    /// It was submitted by itself.
+    ToNothing,
+    /// It is part of a call that the executor has in hand.
+    ToCallInHand,
 }
 
 /// How the body of a detached task is called.
@@ -100,43 +258,90 @@ enum Start {
 }
 
 impl DetachedTask {
-    pub(crate) fn new<R, F>(f: F) -> (Self, TaskHandle<R>)
+    /// A task by itself.
+    pub(crate) fn new<R, F>(f: F, site: &'static Location<'static>) -> (Self, TaskHandle<R>)
     where
         F: FnOnce() -> R + Send + 'static,
         R: Send + 'static,
     {
-        let state = Arc::new(Mutex::new(State::Running(Waiter::Nobody)));
-        let handle = TaskHandle { state: Arc::clone(&state) };
+        let limits = Limits::below([], None);
+        let mut origin = Origin::new(site, type_name::<F>);
+        origin.set(ptr::null(), Arc::as_ptr(limits.control()));
+        let ticket = Arc::new(Ticket::new(origin, 0, limits, None));
+        // SAFETY: function and result borrow from nothing.
+        let task = unsafe { Self::of(f, Arc::clone(&ticket), 0, Belonging::ToNothing) };
+        (task, TaskHandle { ticket })
+    }
+
+    /// A task whose outcome is left at `ticket`. The scope of the ticket, if it has one, is told when all is over.
+    ///
+    /// # Safety
+    ///
+    /// What the function and its result borrow outlives the end of the task: its scope waits for it.
+    pub(crate) unsafe fn of<R, F>(f: F, ticket: Arc<Ticket<R>>, level: usize, belonging: Belonging) -> Self
+    where
+        F: FnOnce() -> R + Send,
+        R: Send,
+    {
+        let (origin, idx) = (ticket.origin, ticket.idx);
         let body = move |start| {
-            let outcome = match start {
-                Start::Run => match panic::catch_unwind(AssertUnwindSafe(f)) {
-                    Ok(result) => Outcome::Returned(result),
-                    Err(payload) => Outcome::Panicked(payload),
-                },
+            match start {
+                Start::Run if ticket.begin() => {
+                    let outcome = panic::catch_unwind(AssertUnwindSafe(f)).map_err(|payload| {
+                        let path = current::record().map(|record| record.path_of(&payload));
+                        TaskError::unwound(payload, path.unwrap_or_else(|| ticket.path()))
+                    });
+                    ticket.end(outcome);
+                }
                 Start::Panic(payload) => {
                     drop_quietly(f);
-                    Outcome::Panicked(payload)
+                    ticket.end(Err(TaskError::unwound(payload, ticket.path())));
                 }
-                Start::Drop => {
+                Start::Run | Start::Drop => {
                     drop_quietly(f);
-                    Outcome::Dropped
+                    ticket.end_unstarted();
                 }
-            };
-            end(state, outcome);
+            }
+            let tally = ticket.tally.clone();
+            drop_quietly(ticket);
+            // Function and result are gone, or the handle's: the scope need not wait for them any longer.
+            if let Some(tally) = tally {
+                tally.leave();
+            }
         };
-        (Self { body: Box::new(body) }, handle)
+        // SAFETY: as the caller says.
+        let body = Some(unsafe { ErasedFn::new(body) });
+        Self { body, origin, idx, level, belonging }
     }
 
     /// A task whose result nobody wants, and which does not panic.
+    #[track_caller]
     pub(crate) fn without_handle(f: impl FnOnce() + Send + 'static) -> Self {
-        Self::new(f).0
+        Self::new(f, Location::caller()).0
+    }
+
+    /// How many batches and scopes of the same executor enclose the task: 0 for one that was submitted.
+    pub fn level(&self) -> usize {
+        self.level
+    }
+
+    /// Whether the task is part of a call that the executor has in hand. An executor that has been shut down runs such tasks
+    /// to the end, and drops others.
+    pub fn is_in_hand(&self) -> bool {
+        self.belonging == Belonging::ToCallInHand
+    }
+
+    pub(crate) fn origin(&self) -> Origin {
+        self.origin
     }
 
     /// Runs the task. The `yield_*` functions called inside it use `executor`.
     ///
     /// A panic of the task does not come out here: its handle reports it.
     pub fn run(self, executor: &dyn Executor) {
-        current::enter(executor, 0, || self.run_here());
+        let origin = self.origin;
+        let record = Record::of(&origin, self.idx);
+        current::enter(executor, self.level, &record, || self.run_here());
     }
 
     /// Ends the task, which could not be started, with a panic.
@@ -146,22 +351,17 @@ impl DetachedTask {
 
     /// Runs the task in the context that is current.
     pub(crate) fn run_here(mut self) {
+        if let Some(record) = current::record() {
+            record.set_idx(self.idx);
+        }
         self.call(Start::Run);
     }
 
     fn call(&mut self, start: Start) {
-        let body = std::mem::replace(&mut self.body, Box::new(|_| {}));
-        body(start);
+        if let Some(body) = self.body.take() {
+            body.call(start);
+        }
     }
-}
-
-/// Leaves the outcome for the handle, or drops it if the handle is gone.
-fn end<R>(state: Arc<Mutex<State<R>>>, outcome: Outcome<R>) {
-    let former = std::mem::replace(&mut *state.lock(), State::Ended(outcome));
-    if let State::Running(waiter) = former {
-        waiter.wake();
-    }
-    drop_quietly(state);
 }
 
 impl Drop for DetachedTask {
@@ -172,6 +372,6 @@ impl Drop for DetachedTask {
 
 impl fmt::Debug for DetachedTask {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("DetachedTask").finish_non_exhaustive()
+        f.debug_struct("DetachedTask").field("level", &self.level).finish_non_exhaustive()
     }
 }

@@ -14,6 +14,12 @@
 //!
 //! - **Mapping:** [`yield_taskmap`], [`yield_starmap`], [`yield_taskwrap`], [`yield_join`], [`yield_now`]. They run on the
 //!   executor of the calling task, whichever backend that is, or on [`global()`] outside any.
+//! - **With a policy:** [`taskmap()`] makes a [`TaskMap`], which can be named, limited, given a deadline or a [`CancelToken`], and
+//!   run with failures as values, as a race, as a stream of results, or awaited; [`try_yield_taskmap`] stops at the first error;
+//!   [`yield_scope`] starts tasks one by one. A long leaf calls [`checkpoint`]. A [`TaskError`] says what failed, and by its
+//!   [`TaskPath`] where in the nest.
+//! - **Waiting:** [`block_on`] a future, [`sleep`], [`unblock`], and the locks and channels of [`sync`] suspend the fiber and
+//!   leave its worker free.
 //! - **Executors:** [`FiberExecutor`], [`SerialExecutor`], [`ThreadPerTaskExecutor`], [`FlatExecutor`], with the methods of
 //!   [`ExecutorExt`]; by name, [`Backend`]; of one's own, [`Executor`].
 //! - **Chapters:** [`docs::design`] says how it works and what it guarantees, [`docs::hazards`] what to look out for,
@@ -23,26 +29,41 @@
 compile_error!("yieldtasks runs on 64-bit Unix systems only: it reserves large stacks by `mmap`");
 
 mod batch;
+mod block_on;
+mod control;
 mod current;
 pub mod docs;
+mod erased;
 mod error;
 mod executor;
 mod global;
 mod handle;
+mod path;
+mod primitives;
+mod record;
 mod runtime;
+mod scope;
 mod starmap;
-mod sync;
+pub mod sync;
 mod taskmap;
+mod timer;
 mod waiter;
 
 pub use batch::{Batch, Task};
-pub use error::{BuildError, Panicked, TaskError};
+pub use block_on::{block_on, sleep, unblock};
+pub use control::{CancelToken, Cancelled, checkpoint, is_cancelled};
+pub use error::{BuildError, ErrorKind, TaskError};
 pub use executor::{
     Backend, Executor, ExecutorExt, FiberExecutor, FiberExecutorBuilder, FlatExecutor, SerialExecutor,
     ThreadPerTaskExecutor, UnknownBackend,
 };
 pub use global::global;
 pub use handle::{DetachedTask, TaskHandle};
+pub use path::{PathStep, TaskPath};
 pub use runtime::affinity::{Pinning, PinningOutcome, unpinned};
+pub use scope::{Scope, ScopedTaskHandle, yield_scope};
 pub use starmap::Spread;
-pub use taskmap::{yield_join, yield_now, yield_starmap, yield_taskmap, yield_taskwrap};
+pub use taskmap::{
+    Here, Place, TaskMap, TaskMapFuture, taskmap, try_yield_taskmap, yield_join, yield_now, yield_starmap,
+    yield_taskmap, yield_taskwrap,
+};

@@ -248,6 +248,11 @@ impl Runtime {
         }
     }
 
+    /// A call from outside that is fed task by task, unless the runtime is closed.
+    pub(crate) fn open(&self) -> Option<RuntimeFeed> {
+        self.shared.gate.enter().then(|| RuntimeFeed { shared: Arc::clone(&self.shared), call: Call::Root })
+    }
+
     /// Lets no more work in. The workers end after the work in hand.
     pub(crate) fn close(&self) {
         if self.shared.gate.close() {
@@ -297,6 +302,52 @@ impl std::fmt::Debug for Runtime {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Runtime").field("workers", &self.shared.workers()).finish_non_exhaustive()
     }
+}
+
+/// A call that is fed task by task.
+pub(crate) struct RuntimeFeed {
+    shared: Arc<Shared>,
+    call: Call,
+}
+
+/// How a call keeps the runtime from ending.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Call {
+    /// It is a root, counted out when the feed is dropped.
+    Root,
+    /// It is made inside a task.
+    Nested,
+}
+
+impl RuntimeFeed {
+    /// Starts a task of the call: as this worker's newest if the caller is one of the runtime's.
+    pub(crate) fn spawn(&self, task: DetachedTask) {
+        self.shared.gate.enter_nested();
+        let batch = RootBatch::for_task(task, Arc::clone(&self.shared));
+        let job = Job { batch, tasks: 0..1 };
+        match current::worker().filter(|worker| worker.belongs_to(NonNull::from(&*self.shared))) {
+            Some(worker) => worker.push(job),
+            None => self.shared.inject(job),
+        }
+    }
+}
+
+impl Drop for RuntimeFeed {
+    fn drop(&mut self) {
+        if self.call == Call::Root {
+            self.shared.leave();
+        }
+    }
+}
+
+/// A feed of the runtime whose executor is `owner`, if the caller is a task of it.
+pub(crate) fn open_at_home(owner: usize) -> Option<RuntimeFeed> {
+    match current::context() {
+        // SAFETY: a worker outlives its fibers, and the caller runs on one of them.
+        Some(Context::Fibers(worker)) => Some(unsafe { worker.as_ref() }).filter(|worker| worker.owner() == owner),
+        _ => None,
+    }
+    .map(Worker::open)
 }
 
 /// Runs a batch as a fork if the caller is a task of the executor `owner`. Returns whether it is.

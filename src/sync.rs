@@ -1,85 +1,38 @@
-//! The atomics, cells and locks of the protocols: the real ones, or loom's when the models run.
+//! Locks, signals and channels that suspend the fiber and not its thread. Outside tasks they park the thread.
 //!
-//! The join counter, the inbox, the deque and the idle protocol are written against this module, so that loom explores
-//! the code that ships and not a copy of it.
+//! A lock of these may be held across a `yield_*` call: tasks that want it meanwhile are suspended, and their workers go on
+//! with others. None is poisoned by a panic. A task that is cancelled or late while it waits unwinds, as at any yield point.
+//!
+//! They are those of `async-lock`, `async-channel` and `event-listener`, waited for by [`block_on`].
+//!
+//! # Examples
+//!
+//! ```
+//! use yieldtasks::sync::Mutex;
+//! use yieldtasks::yield_taskmap;
+//!
+//! let log = Mutex::new(Vec::new());
+//! yield_taskmap(
+//!     |x| {
+//!         let mut log = log.lock();
+//!         log.extend(yield_taskmap(|y| x * y, 0..3));
+//!     },
+//!     0..4,
+//! );
+//! assert_eq!(log.into_inner().len(), 12);
+//! ```
 
-#[cfg(not(all(test, yieldtasks_loom)))]
-mod imp {
-    pub(crate) use parking_lot::Mutex;
-    use parking_lot::MutexGuard;
-    pub(crate) use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering, fence};
+mod channel;
+mod event;
+mod mutex;
+mod rw_lock;
+mod semaphore;
 
-    /// The condition variable of `parking_lot`, called like loom's.
-    #[derive(Debug, Default)]
-    pub(crate) struct Condvar(parking_lot::Condvar);
+pub use channel::{Receiver, RecvError, SendError, Sender, TryRecvError, TrySendError, channel};
+pub use event::Event;
+pub use mutex::{Mutex, MutexGuard};
+pub use rw_lock::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+pub use semaphore::{Semaphore, SemaphorePermit};
 
-    impl Condvar {
-        pub(crate) fn new() -> Self {
-            Self::default()
-        }
-
-        pub(crate) fn notify_one(&self) {
-            self.0.notify_one();
-        }
-
-        pub(crate) fn wait<'a, T>(&self, mut guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
-            self.0.wait(&mut guard);
-            guard
-        }
-    }
-
-    /// Orders this thread's earlier accesses before its later ones, for the thread that runs often.
-    pub(crate) use crate::runtime::fence::{heavy_fence, light_fence};
-}
-
-#[cfg(all(test, yieldtasks_loom))]
-mod imp {
-    use loom::sync::MutexGuard;
-    pub(crate) use loom::sync::atomic::{AtomicPtr, AtomicUsize, Ordering, fence};
-
-    /// The lock of `parking_lot` by name, loom's by behaviour.
-    #[derive(Debug, Default)]
-    pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
-
-    impl<T> Mutex<T> {
-        pub(crate) fn new(value: T) -> Self {
-            Self(loom::sync::Mutex::new(value))
-        }
-
-        pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
-            self.0.lock().expect("no model panics while it holds a lock")
-        }
-
-        pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
-            self.0.try_lock().ok()
-        }
-    }
-
-    /// As above for the condition variable.
-    #[derive(Debug, Default)]
-    pub(crate) struct Condvar(loom::sync::Condvar);
-
-    impl Condvar {
-        pub(crate) fn new() -> Self {
-            Self(loom::sync::Condvar::new())
-        }
-
-        pub(crate) fn notify_one(&self) {
-            self.0.notify_one();
-        }
-
-        pub(crate) fn wait<'a, T>(&self, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
-            self.0.wait(guard).expect("no model panics while it holds a lock")
-        }
-    }
-
-    pub(crate) fn light_fence() {
-        fence(Ordering::SeqCst);
-    }
-
-    pub(crate) fn heavy_fence() {
-        fence(Ordering::SeqCst);
-    }
-}
-
-pub(crate) use imp::*;
+#[expect(unused_imports, reason = "named in the documentation")]
+use crate::block_on;

@@ -1,10 +1,21 @@
 #![expect(unsafe_code, reason = "batches are handed over by raw pointers")]
 //! The `yield_*` functions, and what they share with the methods of executors.
 
+mod future;
+mod outcomes;
+mod policy;
+mod stream;
+
+pub use future::TaskMapFuture;
+pub use outcomes::try_yield_taskmap;
+pub use policy::{Here, Place, TaskMap};
+
 use crate::batch::{self, BothTasks, Header, MapTasks, OnceTask, Siblings};
+use crate::control::stop_if_told;
 use crate::current::{self, Context};
 use crate::global::global;
 use crate::starmap::Spread;
+use std::panic::Location;
 use std::ptr::NonNull;
 use std::thread;
 
@@ -28,6 +39,7 @@ use std::thread;
 /// let sums = yield_taskmap(|row: u64| yield_taskmap(|x| x + offset, 0..row).iter().sum::<u64>(), 0..4);
 /// assert_eq!(sums, [0, 10, 21, 33]);
 /// ```
+#[track_caller]
 pub fn yield_taskmap<T, R, F, I>(f: F, data: I) -> Vec<R>
 where
     I: IntoIterator<Item = T>,
@@ -35,10 +47,37 @@ where
     R: Send,
     F: Fn(T) -> R + Sync,
 {
-    map_by(f, data, |batch, len| {
+    map_by(f, data, Location::caller(), |batch, len| {
         // SAFETY: `map_by` keeps the batch in place; the bounds above make the tasks fit for other threads.
         unsafe { run_here(batch, len) };
     })
+}
+
+/// The map of `f` over the items as a value, not started: what Python's `taskmap(f, xs)` returns. It can be given a name and
+/// a policy, and is then run in one of several ways; `yield_taskmap(f, xs)` is `taskmap(f, xs).run()`.
+///
+/// # Examples
+///
+/// ```
+/// use yieldtasks::taskmap;
+///
+/// let checked = |x: i32| x.checked_abs().expect("it has an absolute value");
+/// assert_eq!(taskmap(checked, [-1, 2]).run(), [1, 2]);
+///
+/// // The first to find a divisor ends the search.
+/// let divides = |d: u64| (91 % d == 0).then_some(d);
+/// let (_, divisor) = taskmap(divides, 2..91).race(Option::is_some).unwrap();
+/// assert!(divisor == Some(7) || divisor == Some(13));
+/// ```
+#[track_caller]
+pub fn taskmap<T, R, F, I>(f: F, data: I) -> TaskMap<F, I>
+where
+    I: IntoIterator<Item = T>,
+    T: Send,
+    R: Send,
+    F: Fn(T) -> R + Sync,
+{
+    TaskMap::new(f, data, Here)
 }
 
 /// Calls `f` on every tuple, spread over its parameters, in parallel, and returns the results in input order.
@@ -58,6 +97,7 @@ where
 /// let powers = yield_starmap(u64::pow, [(2, 10), (3, 3)]);
 /// assert_eq!(powers, [1024, 27]);
 /// ```
+#[track_caller]
 pub fn yield_starmap<A, R, F, I>(f: F, args: I) -> Vec<R>
 where
     I: IntoIterator<Item = A>,
@@ -80,12 +120,13 @@ where
 /// let name = String::from("fiber");
 /// assert_eq!(yieldtasks::yield_taskwrap(|| name.len()), 5);
 /// ```
+#[track_caller]
 pub fn yield_taskwrap<R, F>(f: F) -> R
 where
     F: FnOnce() -> R + Send,
     R: Send,
 {
-    once_by(f, |batch| {
+    once_by(f, Location::caller(), |batch| {
         // SAFETY: `once_by` keeps the batch in place; the bounds above make the task fit for another thread.
         unsafe { run_here(batch, 1) };
     })
@@ -113,6 +154,7 @@ where
 /// assert_eq!(fib(12), 144);
 /// ```
 #[inline]
+#[track_caller]
 pub fn yield_join<A, B, RA, RB>(a: A, b: B) -> (RA, RB)
 where
     A: FnOnce() -> RA + Send,
@@ -120,7 +162,8 @@ where
     RA: Send,
     RB: Send,
 {
-    let mut siblings = Siblings::new(2, BothTasks { first: OnceTask::new(a), second: OnceTask::new(b) });
+    let tasks = BothTasks { first: OnceTask::new(a), second: OnceTask::new(b) };
+    let mut siblings = Siblings::new(2, tasks, Location::caller());
     // SAFETY: the batch stays in place until the call returns; the bounds above make the tasks fit for other threads.
     unsafe { run_here(siblings.header(), 2) };
     let BothTasks { first, second } = siblings.ended();
@@ -142,7 +185,11 @@ pub fn yield_now() {
             unsafe { worker.as_ref() }.yield_now();
         }
         Some(Context::Backend { worker: Some(_), .. }) => current::yield_now(),
-        Some(Context::Backend { worker: None, .. } | Context::Lent) | None => thread::yield_now(),
+        Some(Context::Backend { worker: None, .. } | Context::Lent { .. }) => {
+            stop_if_told();
+            thread::yield_now();
+        }
+        None => thread::yield_now(),
     }
 }
 
@@ -166,13 +213,18 @@ unsafe fn run_here(batch: NonNull<Header>, len: usize) {
             unsafe { batch::run_on(executor, batch) };
         }
         // SAFETY: as the caller says.
-        Some(Context::Lent) | None => unsafe { batch::run_on(global(), batch) },
+        Some(Context::Lent { .. }) | None => unsafe { batch::run_on(global(), batch) },
     }
 }
 
 /// A map whose batch is run by `run`.
 #[inline]
-pub(crate) fn map_by<T, R, F, I>(f: F, data: I, run: impl FnOnce(NonNull<Header>, usize)) -> Vec<R>
+pub(crate) fn map_by<T, R, F, I>(
+    f: F,
+    data: I,
+    site: &'static Location<'static>,
+    run: impl FnOnce(NonNull<Header>, usize),
+) -> Vec<R>
 where
     I: IntoIterator<Item = T>,
     F: Fn(T) -> R,
@@ -182,7 +234,7 @@ where
         return Vec::new();
     }
     let len = items.len();
-    let mut siblings = Siblings::new(len, MapTasks::new(f, items));
+    let mut siblings = Siblings::new(len, MapTasks::new(f, items), site);
     run(siblings.header(), len);
     // SAFETY: `run` returns when all tasks have ended, and `ended` when none has failed.
     unsafe { siblings.ended().take_results() }
@@ -190,8 +242,12 @@ where
 
 /// A single task whose batch is run by `run`.
 #[inline]
-pub(crate) fn once_by<R, F: FnOnce() -> R>(f: F, run: impl FnOnce(NonNull<Header>)) -> R {
-    let mut siblings = Siblings::new(1, OnceTask::new(f));
+pub(crate) fn once_by<R, F: FnOnce() -> R>(
+    f: F,
+    site: &'static Location<'static>,
+    run: impl FnOnce(NonNull<Header>),
+) -> R {
+    let mut siblings = Siblings::new(1, OnceTask::new(f), site);
     run(siblings.header());
     siblings.ended().take_result().unwrap_or_else(|| unreachable!("the task has ended without a panic"))
 }

@@ -2,6 +2,7 @@
 //! Waiting for a batch or a task: a fiber suspends, a thread parks.
 
 use crate::current;
+use crate::erased::ErasedFn;
 use crate::runtime::{FiberRef, RootBatch};
 use parking_lot::Mutex;
 use std::panic::{self, AssertUnwindSafe};
@@ -12,8 +13,6 @@ use std::thread::{self, Thread};
 /// Who is woken when what it waits for has ended. Woken exactly once.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Waiter {
-    /// Nobody waits, or not yet.
-    Nobody,
     /// A fiber that is suspended, or will be before its worker looks for ready fibers again.
     Fiber(FiberRef),
     /// A thread that is parked or about to be.
@@ -30,7 +29,6 @@ impl Waiter {
     /// Makes the waiting party go on. Its frame, and with it the batch, may be gone when this returns.
     pub(crate) fn wake(self) {
         match self {
-            Self::Nobody => {}
             Self::Fiber(fiber) => fiber.make_ready(),
             Self::Thread(parked) => {
                 // SAFETY: the thread waits in `Parking::wait` until `woken` is set, so the reference is good until then.
@@ -96,9 +94,18 @@ impl Parking {
     }
 }
 
-/// Calls `block` on a thread of its own, in the context of the caller, while the calling fiber is suspended. Without a
-/// thread to be had, calls it here.
-pub(crate) fn block_elsewhere(block: impl FnOnce() + Send) {
+/// Which thread helps a fiber that would otherwise block its worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Helper {
+    /// One of its own, for calls that may wait for other tasks.
+    Own,
+    /// One of a pool that is kept, and bounded.
+    Pooled,
+}
+
+/// Calls `block` on another thread, as a part of the running task, while the calling fiber is suspended. Without a thread of
+/// its own to be had, calls it here.
+pub(crate) fn elsewhere(helper: Helper, block: impl FnOnce() + Send) {
     let parking = Parking::here();
     let waiter = parking.waiter();
     let task = current::Task::running();
@@ -111,17 +118,24 @@ pub(crate) fn block_elsewhere(block: impl FnOnce() + Send) {
     };
     let place = &outcome;
     // By value, so that nothing of the frame is used after the waiter was woken.
-    let on_thread = move || {
+    let on_thread = move |()| {
         if let Some(mask) = mask {
             mask.widen_current_thread();
         }
         *place.lock() = task.resume_in(call);
         waiter.wake();
     };
-    // SAFETY: the frame outlives the thread's use of it, which ends with waking the waiter.
-    match unsafe { thread::Builder::new().name("blocking".to_owned()).spawn_unchecked(on_thread) } {
-        Ok(_) => parking.wait(),
-        Err(_) => *place.lock() = call(),
+    // SAFETY: the frame outlives the call, which ends with waking the waiter, and what a thread that cannot be started drops.
+    let on_thread = unsafe { ErasedFn::new(on_thread) };
+    match helper {
+        Helper::Own => match thread::Builder::new().name("blocking".to_owned()).spawn(move || on_thread.call(())) {
+            Ok(_) => parking.wait(),
+            Err(_) => *place.lock() = call(),
+        },
+        Helper::Pooled => {
+            blocking::unblock(move || on_thread.call(())).detach();
+            parking.wait();
+        }
     }
     if let Err(payload) = outcome.into_inner() {
         panic::resume_unwind(payload);

@@ -2,6 +2,9 @@
 //! The part of a batch that has the same type for all batches.
 
 use super::{Arrival, JoinCounter, Payload, drop_quietly};
+use crate::control::Stopped;
+use crate::path::TaskPath;
+use crate::record::{Origin, Record};
 use crate::runtime::Worker;
 use crate::waiter::Waiter;
 use std::cell::UnsafeCell;
@@ -12,11 +15,11 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 
 /// The functions a batch is run by, made once for each type of tasks.
 pub(super) struct Table {
-    /// Runs the first task and then whatever the worker's deque still has of this batch. Gives how many tasks ended; the
-    /// caller arrives for them.
-    pub(super) run_from: unsafe fn(NonNull<Header>, usize, &Worker) -> usize,
-    /// Runs one task; the caller arrives for it.
-    pub(super) run_one: unsafe fn(NonNull<Header>, usize),
+    /// Runs the first task and then whatever the worker's deque still has of this batch, noted in the record. Gives how many
+    /// tasks ended; the caller arrives for them.
+    pub(super) run_from: unsafe fn(NonNull<Header>, usize, &Record, &Worker) -> usize,
+    /// Runs one task, noted in the record; the caller arrives for it.
+    pub(super) run_one: unsafe fn(NonNull<Header>, usize, &Record),
 }
 
 /// The part of a batch that has the same type for all batches.
@@ -25,11 +28,13 @@ pub(crate) struct Header {
     len: usize,
     join: JoinCounter,
     waiter: UnsafeCell<MaybeUninit<Waiter>>,
+    /// Written before the batch is shared, read by its tasks.
+    origin: UnsafeCell<Origin>,
     /// The failures so far, latest first, each linked to the one before. Only the parent takes any away.
     failures: AtomicPtr<Failure>,
 }
 
-// SAFETY: `waiter` blocks the auto trait. It is written before the batch is shared and read by the last party only.
+// SAFETY: `waiter` and `origin` block the auto trait. Both are written before the batch is shared.
 unsafe impl Sync for Header {}
 
 /// Why a batch has no results: one task's part in it.
@@ -40,20 +45,34 @@ struct Failure {
 }
 
 pub(super) enum Cause {
-    /// The task panicked.
-    Panicked(Payload),
+    /// The task panicked. The path is that of the task that did so first, further down the nest perhaps.
+    Panicked(Payload, TaskPath),
     /// A backend dropped the task without running it.
     Dropped,
+    /// The task was stopped: it never started, or has unwound.
+    Stopped(Stopped),
+}
+
+impl Cause {
+    /// What is reported rather than what.
+    fn rank(&self) -> usize {
+        match self {
+            Self::Panicked(..) => 0,
+            Self::Dropped => 1,
+            Self::Stopped(_) => 2,
+        }
+    }
 }
 
 impl Header {
     #[inline]
-    pub(super) fn new(table: &'static Table, len: usize) -> Self {
+    pub(super) fn new(table: &'static Table, len: usize, origin: Origin) -> Self {
         Self {
             table,
             len,
             join: JoinCounter::new(len),
             waiter: UnsafeCell::new(MaybeUninit::uninit()),
+            origin: UnsafeCell::new(origin),
             failures: AtomicPtr::new(ptr::null_mut()),
         }
     }
@@ -74,6 +93,29 @@ impl Header {
         unsafe { (*self.waiter.get()).write(waiter) };
     }
 
+    /// Where the tasks come from, to be changed.
+    ///
+    /// # Safety
+    ///
+    /// Nobody but the parent knows the batch yet.
+    #[inline]
+    #[expect(clippy::mut_from_ref, reason = "the parent is alone with the batch")]
+    pub(crate) unsafe fn origin_mut(&self) -> &mut Origin {
+        // SAFETY: the parent is alone with the batch.
+        unsafe { &mut *self.origin.get() }
+    }
+
+    /// Where the tasks come from.
+    ///
+    /// # Safety
+    ///
+    /// The batch has been shared, so that nobody changes it any more.
+    #[inline]
+    pub(super) unsafe fn origin(&self) -> &Origin {
+        // SAFETY: as the caller says.
+        unsafe { &*self.origin.get() }
+    }
+
     /// Runs tasks on the calling fiber: `first`, then what the worker's deque still has of this batch. Returns how many
     /// ended.
     ///
@@ -81,11 +123,11 @@ impl Header {
     ///
     /// - `this` is live, and the caller has claimed `first` and not arrived for it.
     #[inline]
-    pub(crate) unsafe fn run_from(this: NonNull<Self>, first: usize, worker: &Worker) -> usize {
+    pub(crate) unsafe fn run_from(this: NonNull<Self>, first: usize, record: &Record, worker: &Worker) -> usize {
         // SAFETY: live, says the caller.
         let run_from = unsafe { this.as_ref() }.table.run_from;
         // SAFETY: the table fits the header; the claim is passed on.
-        unsafe { run_from(this, first, worker) }
+        unsafe { run_from(this, first, record, worker) }
     }
 
     /// Runs one task.
@@ -93,11 +135,11 @@ impl Header {
     /// # Safety
     ///
     /// As for [`run_from`](Self::run_from).
-    pub(super) unsafe fn run_one(this: NonNull<Self>, idx: usize) {
+    pub(super) unsafe fn run_one(this: NonNull<Self>, idx: usize, record: &Record) {
         // SAFETY: live, says the caller.
         let run_one = unsafe { this.as_ref() }.table.run_one;
         // SAFETY: the table fits the header; the claim is passed on.
-        unsafe { run_one(this, idx) };
+        unsafe { run_one(this, idx, record) };
     }
 
     /// Arrives for `parties` parties other than the parent; the last one wakes the parent.
@@ -134,8 +176,16 @@ impl Header {
 
     /// Notes that the task `idx` panicked. Tasks that have not started will not.
     #[cold]
-    pub(crate) fn fail(&self, idx: usize, payload: Payload) {
-        self.note(idx, Cause::Panicked(payload));
+    pub(crate) fn fail(&self, idx: usize, payload: Payload, path: TaskPath) {
+        self.note(idx, Cause::Panicked(payload, path));
+    }
+
+    /// Notes that the task `idx`, which is claimed, could not be started.
+    #[cold]
+    pub(crate) fn fail_unstarted(&self, idx: usize, payload: Payload) {
+        // SAFETY: tasks are claimed of batches that have been shared.
+        let path = Record::path_in(unsafe { self.origin() }, idx);
+        self.fail(idx, payload, path);
     }
 
     #[cold]
@@ -159,7 +209,7 @@ impl Header {
     }
 
     /// Takes the failures away and gives the cause of the one to report: the panicking task with the lowest index, or else
-    /// a dropped one.
+    /// a dropped one, or else one that was stopped.
     pub(super) fn take_cause(&mut self) -> Option<Cause> {
         let mut latest = std::mem::replace(self.failures.get_mut(), ptr::null_mut());
         let mut failures = Vec::new();
@@ -169,7 +219,7 @@ impl Header {
             latest = failure.before;
             failures.push(failure);
         }
-        failures.sort_by_key(|failure| (matches!(failure.cause, Cause::Dropped), failure.idx));
+        failures.sort_by_key(|failure| (failure.cause.rank(), failure.idx));
         let mut failures = failures.into_iter();
         let first = failures.next().map(|failure| failure.cause);
         failures.for_each(drop_quietly);

@@ -1,7 +1,7 @@
 #![expect(unsafe_code, reason = "the counter may be gone when an arrival returns")]
 //! The counter that tells which party ends a batch.
 
-use crate::sync::{AtomicUsize, Ordering, fence};
+use crate::primitives::{AtomicUsize, Ordering, fence};
 
 /// Counts the children of a batch and the parent's own arrival down to zero.
 ///

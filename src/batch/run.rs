@@ -2,11 +2,14 @@
 //! Running a batch on an executor.
 
 use super::{Arrival, Batch, Header};
+use crate::control::stop_if_told;
 use crate::current;
 use crate::executor::Executor;
-use crate::waiter::{self, Parking};
+use crate::handle::DetachedTask;
+use crate::waiter::{self, Helper, Parking};
 use std::panic::{self, AssertUnwindSafe};
 use std::ptr::NonNull;
+use std::thread;
 
 /// Runs the tasks of a batch in order on the calling thread, without suspending.
 ///
@@ -14,13 +17,10 @@ use std::ptr::NonNull;
 ///
 /// `header` is live and known to the caller alone.
 #[cold]
+#[inline(never)]
 pub(crate) unsafe fn run_inline(header: NonNull<Header>) {
-    // SAFETY: live, says the caller.
-    let erased = unsafe { header.as_ref() };
-    for idx in 0..erased.len() {
-        // SAFETY: each index is run once.
-        unsafe { Header::run_one(header, idx) };
-    }
+    // SAFETY: as the caller says.
+    unsafe { hand_to(&Inline, header) };
 }
 
 /// Runs a batch on `executor` and returns when all its tasks have ended.
@@ -29,14 +29,15 @@ pub(crate) unsafe fn run_inline(header: NonNull<Header>) {
 ///
 /// `header` is live and known to the caller alone.
 pub(crate) unsafe fn run_on<E: Executor + ?Sized>(executor: &E, header: NonNull<Header>) {
+    stop_if_told();
     if current::worker().is_some() {
-        if std::thread::panicking() {
+        if thread::panicking() {
             // SAFETY: as the caller says. A fiber never suspends while its thread unwinds.
             return unsafe { run_inline(header) };
         }
         if !executor.suspends() {
             let batch = Handover(header);
-            return waiter::block_elsewhere(move || {
+            return waiter::elsewhere(Helper::Own, move || {
                 let Handover(header) = { batch };
                 // SAFETY: as the caller says: the frame of the batch waits for this call.
                 unsafe { hand_to(executor, header) };
@@ -58,6 +59,13 @@ unsafe fn hand_to<E: Executor + ?Sized>(executor: &E, header: NonNull<Header>) {
     let erased = unsafe { header.as_ref() };
     // SAFETY: nobody else knows the batch.
     unsafe { erased.set_waiter(parking.waiter()) };
+    // SAFETY: nobody else knows the batch.
+    let origin = unsafe { erased.origin_mut() };
+    match current::record() {
+        Some(record) if !thread::panicking() => origin.inherit(record),
+        // What runs in a destructor while its task unwinds runs to its end.
+        record => origin.shield(record),
+    }
     let batch = Batch::new(header, current::level_on(executor.identity()), &parking);
     let outcome = panic::catch_unwind(AssertUnwindSafe(|| executor.run_batch(&batch)));
     // Tasks that the executor did not ask for are dropped, which the parent is told.
@@ -73,6 +81,36 @@ unsafe fn hand_to<E: Executor + ?Sized>(executor: &E, header: NonNull<Header>) {
         panic::resume_unwind(payload);
     }
     assert!(joined, "the executor returned from `run_batch` before every task of the batch had ended");
+}
+
+/// The executor of tasks that a fiber must not suspend for: a loop.
+#[derive(Debug)]
+pub(crate) struct Inline;
+
+impl Executor for Inline {
+    fn size(&self) -> usize {
+        1
+    }
+
+    fn persist(&self) -> bool {
+        true
+    }
+
+    fn shutdown(&self) {}
+
+    fn run_batch(&self, batch: &Batch<'_>) {
+        while let Some(task) = batch.next_task() {
+            task.run(self);
+        }
+    }
+
+    fn spawn(&self, task: DetachedTask) {
+        task.run(self);
+    }
+
+    fn suspends(&self) -> bool {
+        true
+    }
 }
 
 /// A batch on its way to the thread that hands it to its executor.

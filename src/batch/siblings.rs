@@ -3,8 +3,12 @@
 
 use super::header::{Cause, Header, Table};
 use super::{Payload, Tasks};
+use crate::control::Cancelled;
+use crate::current;
+use crate::path::TaskPath;
+use crate::record::{Origin, Record};
 use crate::runtime::Worker;
-use std::panic::{self, AssertUnwindSafe};
+use std::panic::{self, AssertUnwindSafe, Location};
 use std::ptr::NonNull;
 
 /// The tasks of one call, in the frame of the caller.
@@ -17,9 +21,15 @@ pub(crate) struct Siblings<B> {
 impl<B: Tasks> Siblings<B> {
     const TABLE: &'static Table = &Table { run_from: run_from::<B>, run_one: run_one::<B> };
 
+    /// The tasks of a call written at `site`.
     #[inline]
-    pub(crate) fn new(len: usize, tasks: B) -> Self {
-        Self { header: Header::new(Self::TABLE, len), tasks }
+    pub(crate) fn new(len: usize, tasks: B, site: &'static Location<'static>) -> Self {
+        Self::from_origin(len, tasks, Origin::new(site, B::function_name))
+    }
+
+    #[inline]
+    pub(crate) fn from_origin(len: usize, tasks: B, origin: Origin) -> Self {
+        Self { header: Header::new(Self::TABLE, len, origin), tasks }
     }
 
     /// The erased batch. Whoever gets it may use it until it has arrived for its tasks; the caller keeps `self` in place
@@ -45,36 +55,50 @@ impl<B: Tasks> Siblings<B> {
     #[cold]
     fn raise(&mut self) -> ! {
         match self.header.take_cause() {
-            Some(Cause::Panicked(payload)) => panic::resume_unwind(payload),
+            Some(Cause::Panicked(payload, path)) => {
+                if let Some(record) = current::record() {
+                    record.note_raised(&*payload, path);
+                }
+                panic::resume_unwind(payload)
+            }
+            Some(Cause::Stopped(why)) => why.unwind(),
             Some(Cause::Dropped) | None => panic!("the executor dropped a task of this batch without running it"),
         }
     }
 
     /// The tasks, and the panic that kept them from running.
-    pub(crate) fn into_parts(mut self) -> (B, Option<Payload>) {
-        let payload = match self.header.take_cause() {
-            Some(Cause::Panicked(payload)) => Some(payload),
-            Some(Cause::Dropped) | None => None,
+    pub(crate) fn into_parts(mut self) -> (B, Option<(Payload, TaskPath)>) {
+        let panicked = match self.header.take_cause() {
+            Some(Cause::Panicked(payload, path)) => Some((payload, path)),
+            Some(Cause::Stopped(_) | Cause::Dropped) | None => None,
         };
-        (self.tasks, payload)
+        (self.tasks, panicked)
     }
 
-    /// Runs `first` and then what `next` claims; returns how many tasks ended. Claimed tasks of a failed batch count as
-    /// ended without having started.
+    /// Runs `first` and then what `next` claims, noted in the record; returns how many tasks ended. Claimed tasks of a failed
+    /// batch, or one that was stopped, count as ended without having started.
     ///
     /// # Safety
     ///
     /// `first` and all that `next` gives are claimed indices of this batch.
     #[inline]
-    unsafe fn run(&self, first: usize, mut next: impl FnMut() -> Option<usize>) -> usize {
+    unsafe fn run(&self, first: usize, record: &Record, mut next: impl FnMut() -> Option<usize>) -> usize {
+        // SAFETY: the batch is shared by now.
+        let origin = unsafe { self.header.origin() };
+        record.begin(origin);
         let mut ended = 0;
         let mut idx = first;
         loop {
             let outcome = panic::catch_unwind(AssertUnwindSafe(|| {
                 loop {
                     if !self.header.has_failed() {
-                        // SAFETY: claimed, says the caller.
-                        unsafe { self.tasks.run_task(idx) };
+                        if let Some(why) = origin.stopped() {
+                            self.header.note(idx, Cause::Stopped(why));
+                        } else {
+                            record.set_idx(idx);
+                            // SAFETY: claimed, says the caller.
+                            unsafe { self.tasks.run_task(idx) };
+                        }
                     }
                     ended += 1;
                     // A job ends with the last task of the batch, or somebody else has the tasks after its end. Another
@@ -91,7 +115,7 @@ impl<B: Tasks> Siblings<B> {
             let Err(payload) = outcome else {
                 return ended;
             };
-            self.header.fail(idx, payload);
+            self.note_unwound(idx, payload, record);
             ended += 1;
             match next() {
                 Some(claimed) => idx = claimed,
@@ -99,22 +123,37 @@ impl<B: Tasks> Siblings<B> {
             }
         }
     }
+
+    /// Notes that the task `idx` has unwound: from a panic, or because it was stopped.
+    #[cold]
+    #[inline(never)]
+    fn note_unwound(&self, idx: usize, payload: Payload, record: &Record) {
+        // SAFETY: the batch is shared by now.
+        let stopped = unsafe { self.header.origin() }.stopped();
+        match stopped {
+            Some(why) if payload.is::<Cancelled>() => self.header.note(idx, Cause::Stopped(why)),
+            _ => {
+                let path = record.path_of(&payload);
+                self.header.fail(idx, payload, path);
+            }
+        }
+    }
 }
 
 /// See [`Table::run_from`].
-unsafe fn run_from<B: Tasks>(header: NonNull<Header>, first: usize, worker: &Worker) -> usize {
+unsafe fn run_from<B: Tasks>(header: NonNull<Header>, first: usize, record: &Record, worker: &Worker) -> usize {
     let siblings = header.cast::<Siblings<B>>();
     // SAFETY: the table was made for `B`, and the batch is live until the caller arrives.
     let siblings = unsafe { siblings.as_ref() };
     // SAFETY: `first` is claimed, and the deque gives each index of a batch once.
-    unsafe { siblings.run(first, || worker.claim_next_of(header)) }
+    unsafe { siblings.run(first, record, || worker.claim_next_of(header)) }
 }
 
 /// See [`Table::run_one`].
-unsafe fn run_one<B: Tasks>(header: NonNull<Header>, idx: usize) {
+unsafe fn run_one<B: Tasks>(header: NonNull<Header>, idx: usize, record: &Record) {
     let siblings = header.cast::<Siblings<B>>();
     // SAFETY: the table was made for `B`, and the batch is live until the caller arrives.
     let siblings = unsafe { siblings.as_ref() };
     // SAFETY: `idx` is claimed.
-    unsafe { siblings.run(idx, || None) };
+    unsafe { siblings.run(idx, record, || None) };
 }

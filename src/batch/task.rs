@@ -5,6 +5,7 @@ use super::header::Cause;
 use super::{Arrival, Header};
 use crate::current;
 use crate::executor::Executor;
+use crate::record::Record;
 use crate::waiter::Parking;
 use std::cell::Cell;
 use std::fmt;
@@ -135,9 +136,10 @@ impl Task<'_> {
     /// A panic of the task does not come out here: it is raised again where the batch was made.
     pub fn run(self, executor: &dyn Executor) {
         let task = std::mem::ManuallyDrop::new(self);
-        current::enter(executor, task.level, || {
+        let record = Record::new();
+        current::enter(executor, task.level, &record, || {
             // SAFETY: the batch is live until this task arrives; the index was claimed when the task was made.
-            unsafe { Header::run_one(task.header, task.idx) };
+            unsafe { Header::run_one(task.header, task.idx, &record) };
         });
         // SAFETY: this task has not arrived, and `self` is consumed.
         unsafe { Header::arrive(task.header, 1) };

@@ -4,8 +4,8 @@ mod builder;
 
 pub use builder::FiberExecutorBuilder;
 
-use super::Executor;
 use super::in_hand::InHand;
+use super::{Executor, Feed};
 use crate::batch::Batch;
 use crate::current;
 use crate::error::BuildError;
@@ -107,6 +107,19 @@ impl Executor for FiberExecutor {
                     detached.retain(|runtime| !runtime.has_ended());
                     detached.push(runtime);
                 }
+            }
+        }
+    }
+
+    fn open(&self, _level: usize) -> Option<Feed> {
+        if let Some(feed) = runtime::open_at_home(self.settings.owner) {
+            return Some(Feed::runtime(feed));
+        }
+        match &self.workers {
+            Workers::Persistent(runtime) => runtime.open().map(Feed::runtime),
+            Workers::PerCall { in_hand, .. } => {
+                let call = in_hand.enter(false)?;
+                Feed::own_runtime(self.start_for_call(), call)
             }
         }
     }

@@ -1,7 +1,7 @@
 //! One level of the nest in parallel, the others inline: undersubscription, the baseline.
 
-use super::in_hand::InHand;
-use super::{Executor, ExecutorExt, FiberExecutor};
+use super::in_hand::{Call, InHand};
+use super::{Executor, ExecutorExt, Feed, FiberExecutor};
 use crate::batch::Batch;
 use crate::current;
 use crate::error::BuildError;
@@ -18,16 +18,7 @@ use std::sync::Arc;
 /// Dropping the executor shuts it down and joins its threads.
 #[derive(Debug)]
 pub struct FlatExecutor {
-    flat: Arc<Flat>,
-}
-
-/// The executor as its tasks hold it.
-#[derive(Debug)]
-struct Flat {
-    pool: FiberExecutor,
-    level: usize,
-    /// The outermost batches and the submitted tasks.
-    in_hand: InHand,
+    flat: Flat,
 }
 
 impl FlatExecutor {
@@ -38,18 +29,13 @@ impl FlatExecutor {
     /// As [`FiberExecutorBuilder::build`](crate::FiberExecutorBuilder::build).
     pub fn new(workers: usize) -> Result<Self, BuildError> {
         let pool = FiberExecutor::builder().workers(workers).thread_name("flat").build()?;
-        Ok(Self { flat: Arc::new(Flat { pool, level: 0, in_hand: InHand::default() }) })
+        Ok(Self { flat: Flat { pool: Arc::new(pool), level: 0, in_hand: InHand::default() } })
     }
 
     /// Makes another level the parallel one, counted from 0, the outermost. Default: 0.
-    ///
-    /// # Panics
-    ///
-    /// Panics if tasks have been submitted already.
     #[must_use]
     pub fn level(mut self, level: usize) -> Self {
-        let flat = Arc::get_mut(&mut self.flat).expect("the level is chosen before tasks are submitted");
-        flat.level = level;
+        self.flat.level = level;
         self
     }
 }
@@ -72,19 +58,15 @@ impl Executor for FlatExecutor {
     }
 
     fn spawn(&self, task: DetachedTask) {
-        if let Some(call) = self.flat.in_hand.enter(false) {
-            let flat = Arc::clone(&self.flat);
-            let on_pool = DetachedTask::without_handle(move || {
-                task.run(&*flat);
-                drop(call);
-                flat.close_if_done();
-            });
-            self.flat.pool.spawn(on_pool);
-        }
+        self.flat.spawn(task);
     }
 
     fn identity(&self) -> *const () {
         self.flat.identity()
+    }
+
+    fn open(&self, level: usize) -> Option<Feed> {
+        self.flat.open(level)
     }
 
     fn suspends(&self) -> bool {
@@ -100,6 +82,15 @@ impl Drop for FlatExecutor {
             self.flat.pool.shutdown();
         }
     }
+}
+
+/// The executor as its tasks hold it.
+#[derive(Clone, Debug)]
+struct Flat {
+    pool: Arc<FiberExecutor>,
+    level: usize,
+    /// The outermost batches and the submitted tasks.
+    in_hand: InHand,
 }
 
 impl Flat {
@@ -142,15 +133,42 @@ impl Executor for Flat {
     }
 
     fn spawn(&self, task: DetachedTask) {
-        drop(task);
-        unreachable!("tasks are submitted to the `FlatExecutor`, not to this part of it");
+        let Some(call) = self.in_hand.enter(task.is_in_hand()) else { return };
+        if task.is_in_hand() && task.level() != self.level {
+            return task.run(self);
+        }
+        let flat = self.clone();
+        let on_pool = DetachedTask::without_handle(move || {
+            task.run(&flat);
+            drop(call);
+            flat.close_if_done();
+        });
+        self.pool.spawn(on_pool);
     }
 
     fn identity(&self) -> *const () {
         self.in_hand.identity()
     }
 
+    fn open(&self, level: usize) -> Option<Feed> {
+        let call = self.in_hand.enter(level > 0)?;
+        Some(Feed::in_hand(OpenCall { call: Some(call), flat: self.clone() }))
+    }
+
     fn suspends(&self) -> bool {
         true
+    }
+}
+
+/// A call that is fed task by task.
+struct OpenCall {
+    call: Option<Call>,
+    flat: Flat,
+}
+
+impl Drop for OpenCall {
+    fn drop(&mut self) {
+        drop(self.call.take());
+        self.flat.close_if_done();
     }
 }

@@ -1,7 +1,7 @@
 //! Everything inline, in order: the reference for results, and for debugging.
 
-use super::Executor;
 use super::in_hand::InHand;
+use super::{Executor, Feed};
 use crate::batch::Batch;
 use crate::current;
 use crate::handle::DetachedTask;
@@ -45,13 +45,17 @@ impl Executor for SerialExecutor {
     }
 
     fn spawn(&self, task: DetachedTask) {
-        if let Some(_call) = self.in_hand.enter(false) {
+        if let Some(_call) = self.in_hand.enter(task.is_in_hand()) {
             task.run(self);
         }
     }
 
     fn identity(&self) -> *const () {
         self.in_hand.identity()
+    }
+
+    fn open(&self, level: usize) -> Option<Feed> {
+        self.in_hand.enter(level > 0).map(Feed::in_hand)
     }
 
     fn suspends(&self) -> bool {

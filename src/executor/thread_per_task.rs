@@ -1,8 +1,8 @@
 #![expect(unsafe_code, reason = "a task that borrows from its parent runs on a thread that the parent waits for")]
 //! An OS thread per task at every level: oversubscription, the baseline.
 
-use super::Executor;
 use super::in_hand::{Call, InHand};
+use super::{Executor, Feed};
 use crate::batch::Batch;
 use crate::current;
 use crate::handle::DetachedTask;
@@ -52,6 +52,10 @@ impl Executor for ThreadPerTaskExecutor {
 
     fn identity(&self) -> *const () {
         self.threads.identity()
+    }
+
+    fn open(&self, level: usize) -> Option<Feed> {
+        self.threads.open(level)
     }
 
     fn suspends(&self) -> bool {
@@ -150,7 +154,7 @@ impl Executor for Threads {
     }
 
     fn spawn(&self, task: DetachedTask) {
-        if let Some(call) = self.in_hand.enter(false) {
+        if let Some(call) = self.in_hand.enter(task.is_in_hand()) {
             // SAFETY: a detached task borrows nothing.
             unsafe { self.start(call, |executor| task.run(executor)) };
         }
@@ -158,6 +162,10 @@ impl Executor for Threads {
 
     fn identity(&self) -> *const () {
         self.in_hand.identity()
+    }
+
+    fn open(&self, level: usize) -> Option<Feed> {
+        self.in_hand.enter(level > 0).map(Feed::in_hand)
     }
 
     fn suspends(&self) -> bool {

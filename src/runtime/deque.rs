@@ -36,7 +36,7 @@
 //! The jobs that come from outside the executor go through [`Injector`], which is crossbeam's: there every party may
 //! push, and none is in a hurry. Its worker deque would serve here as well, but its owner pays a full fence for each task.
 
-use crate::sync::{AtomicPtr, AtomicUsize, Mutex, Ordering, heavy_fence, light_fence};
+use crate::primitives::{AtomicPtr, AtomicUsize, Mutex, Ordering, heavy_fence, light_fence};
 use crossbeam_utils::CachePadded;
 use std::cell::Cell;
 use std::marker::PhantomData;

@@ -20,7 +20,8 @@ use super::inbox::Linked;
 use super::stack::{FiberStack, StackSpace};
 use super::{Shared, Worker};
 use crate::batch::Header;
-use crate::sync::{AtomicPtr, Ordering};
+use crate::primitives::{AtomicPtr, Ordering};
+use crate::record::Record;
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 use std::cell::{Cell, UnsafeCell};
 use std::ptr::{self, NonNull};
@@ -68,6 +69,8 @@ pub(crate) struct Fiber {
     /// The index of the first task to run, while the fiber starts.
     first: Cell<usize>,
     resumer: Cell<Resumer>,
+    /// What is known of the task that runs on it.
+    record: Record,
     /// Links the fiber into the one list or queue that holds it.
     link: AtomicPtr<Fiber>,
     home: NonNull<Worker>,
@@ -93,6 +96,13 @@ impl FiberRef {
     fn get(&self) -> &Fiber {
         // SAFETY: a reference to a fiber is held only while the fiber is not retired.
         unsafe { self.0.as_ref() }
+    }
+
+    /// What is known of the task that runs on the fiber. Good as long as that task.
+    #[inline]
+    pub(crate) fn record<'a>(self) -> &'a Record {
+        // SAFETY: a reference to a fiber is held only while the fiber is not retired.
+        unsafe { &(*self.0.as_ptr()).record }
     }
 
     /// Hands a suspended fiber to its home worker. Called once per suspension, from any thread.
@@ -198,6 +208,7 @@ impl FiberRef {
             yielder: Cell::new(ptr::null()),
             first: Cell::new(0),
             resumer: Cell::new(Resumer::Loop),
+            record: Record::new(),
             link: AtomicPtr::new(ptr::null_mut()),
             home: NonNull::from(worker),
             home_index: worker.index(),
@@ -250,7 +261,7 @@ fn body(fiber: FiberRef, yielder: &Yielder<Input, Step>, mut input: Input) {
     let home = unsafe { control.home.as_ref() };
     while let Some(batch) = NonNull::new(input.cast_mut()) {
         // SAFETY: who starts a fiber passes a live batch and a claimed index.
-        let ended = unsafe { Header::run_from(batch, control.first.get(), home) };
+        let ended = unsafe { Header::run_from(batch, control.first.get(), &control.record, home) };
         let step = match control.resumer.get() {
             Resumer::Parent => Step::finished(ended),
             Resumer::Loop => {

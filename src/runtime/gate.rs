@@ -32,6 +32,11 @@ impl Gate {
         self.word.fetch_update(Ordering::Relaxed, Ordering::Relaxed, enter).is_ok()
     }
 
+    /// Counts in what belongs to a root that is in hand, though the gate may be closed.
+    pub(super) fn enter_nested(&self) {
+        self.word.fetch_add(ONE_ROOT, Ordering::Relaxed);
+    }
+
     /// Counts a root out. Returns whether the gate is closed and this was the last one.
     #[must_use]
     pub(super) fn leave(&self) -> bool {

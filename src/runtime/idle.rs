@@ -20,7 +20,7 @@
 //! A fiber that becomes ready wakes one particular worker, its home ([`Idle::wake`]), and the look before parking includes
 //! the inbox, so the same argument holds.
 
-use crate::sync::{AtomicUsize, Condvar, Mutex, Ordering, fence, heavy_fence, light_fence};
+use crate::primitives::{AtomicUsize, Condvar, Mutex, Ordering, fence, heavy_fence, light_fence};
 
 const ONE_SLEEPING: usize = 1;
 const ONE_SEARCHING: usize = 1 << (usize::BITS / 2);

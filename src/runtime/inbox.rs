@@ -5,7 +5,7 @@
 //! taken one by one, the usual ABA problem of lock-free stacks does not arise. The node is part of the fiber, so making a
 //! fiber ready allocates nothing.
 
-use crate::sync::{AtomicPtr, Ordering};
+use crate::primitives::{AtomicPtr, Ordering};
 use std::ptr::{self, NonNull};
 
 /// A node that can hang in an [`Inbox`].

@@ -29,7 +29,8 @@ impl Tasks for Root {
 impl RootBatch {
     /// Makes the batch. Its one task has to be run or arrived for.
     pub(crate) fn for_task(task: DetachedTask, shared: Arc<Shared>) -> NonNull<Header> {
-        let root = Box::new(Siblings::new(1, Root { task: Cell::new(Some(task)), shared }));
+        let origin = task.origin();
+        let root = Box::new(Siblings::from_origin(1, Root { task: Cell::new(Some(task)), shared }, origin));
         let batch = NonNull::from(Box::leak(root));
         // SAFETY: just made.
         let header = unsafe { batch.as_ref() }.header();
@@ -51,8 +52,8 @@ impl RootBatch {
     pub(crate) unsafe fn end(batch: NonNull<Self>) {
         // SAFETY: it was made from a box, and the last party to arrive is the only one left to know it.
         let root = unsafe { Box::from_raw(batch.as_ptr()) };
-        let (Root { task, shared }, failure) = root.into_parts();
-        if let (Some(task), Some(payload)) = (task.take(), failure) {
+        let (Root { task, shared }, panicked) = root.into_parts();
+        if let (Some(task), Some((payload, _))) = (task.take(), panicked) {
             task.refuse(payload);
         }
         shared.leave();

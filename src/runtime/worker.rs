@@ -9,9 +9,12 @@ use super::fiber::{Fiber, FiberRef, Step};
 use super::fiber_pool::FiberPool;
 use super::fiber_queue::FiberQueue;
 use super::inbox::Inbox;
-use super::{Shared, affinity};
+use super::{Call, RuntimeFeed, Shared, affinity};
 use crate::batch::Header;
+use crate::control::{stop_if_due, stop_if_told};
 use crate::current::{self, Context};
+use crate::executor::Feed;
+use crate::record::Record;
 use search::Thefts;
 use std::cell::Cell;
 use std::io;
@@ -105,6 +108,11 @@ impl Worker {
         self.shared.owner
     }
 
+    /// The number of workers of the runtime.
+    pub(crate) fn siblings(&self) -> usize {
+        self.shared.workers()
+    }
+
     pub(super) fn core(&self) -> Option<usize> {
         self.core
     }
@@ -146,6 +154,42 @@ impl Worker {
         }
     }
 
+    /// What is known of the running task; `None` in the loop.
+    #[inline]
+    pub(crate) fn current_record(&self) -> Option<NonNull<Record>> {
+        self.current.get().map(|fiber| NonNull::from(fiber.record()))
+    }
+
+    /// See [`checkpoint`](crate::checkpoint).
+    #[inline]
+    pub(crate) fn checkpoint(&self) {
+        let is_governed = self.current_fiber().record().control().is_some();
+        if is_governed || self.has_ready() {
+            self.look_up();
+        }
+    }
+
+    /// Lets ready and yielded fibers go first.
+    pub(crate) fn give_way(&self) {
+        if (self.has_ready() || !self.yielded.is_empty()) && !thread::panicking() {
+            self.yielded.push(self.current_fiber());
+            self.suspend();
+        }
+    }
+
+    /// Stops the running task if it is to stop, and lets ready fibers go first.
+    #[cold]
+    #[inline(never)]
+    fn look_up(&self) {
+        stop_if_due();
+        if self.has_ready() && !thread::panicking() {
+            self.inbox().drain(|fiber| self.ready.push(FiberRef::from_inbox(fiber)));
+            self.ready.push(self.current_fiber());
+            self.suspend();
+            stop_if_told();
+        }
+    }
+
     /// Suspends the running fiber until it is made ready.
     #[inline(always)] // See `yield_now`.
     pub(crate) fn suspend(&self) {
@@ -159,6 +203,9 @@ impl Worker {
     pub(crate) fn yield_now(&self) {
         if thread::panicking() {
             return;
+        }
+        if let Some(why) = self.current_fiber().record().stopped() {
+            why.unwind();
         }
         self.yields.set(self.yields.get().wrapping_add(1));
         let alone = self.yielded.is_empty() && self.has_nothing_else();
@@ -198,8 +245,18 @@ impl Worker {
         !self.ready.is_empty() || !self.inbox().is_empty()
     }
 
+    /// A call of the running task that is fed task by task.
+    pub(crate) fn open(&self) -> RuntimeFeed {
+        RuntimeFeed { shared: Arc::clone(&self.shared), call: Call::Nested }
+    }
+
+    /// See [`open`](Self::open).
+    pub(crate) fn feed(&self) -> Feed {
+        Feed::runtime(self.open())
+    }
+
     #[inline]
-    fn push(&self, job: Job<Header>) {
+    pub(super) fn push(&self, job: Job<Header>) {
         self.deque.push(job);
         self.shared.idle.notify();
     }
@@ -331,7 +388,7 @@ pub(super) fn no_stack(error: &io::Error) -> ! {
 unsafe fn refuse(batch: NonNull<Header>, idx: usize, error: &io::Error) {
     let payload = panic::catch_unwind(AssertUnwindSafe(|| no_stack(error))).unwrap_err();
     // SAFETY: the task has not arrived, so the batch is live.
-    unsafe { batch.as_ref() }.fail(idx, payload);
+    unsafe { batch.as_ref() }.fail_unstarted(idx, payload);
     // SAFETY: this arrives for the one task; the batch is not touched again.
     unsafe { Header::arrive(batch, 1) };
 }

@@ -9,8 +9,8 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::str::FromStr;
 use yieldtasks::{
     Backend, Batch, BuildError, DetachedTask, Executor, ExecutorExt, FiberExecutor, FiberExecutorBuilder, FlatExecutor,
-    Panicked, Pinning, PinningOutcome, SerialExecutor, Task, TaskError, TaskHandle, ThreadPerTaskExecutor,
-    UnknownBackend, yield_taskmap,
+    Pinning, PinningOutcome, SerialExecutor, Task, TaskError, TaskHandle, ThreadPerTaskExecutor, UnknownBackend,
+    yield_taskmap,
 };
 
 /// Checks that an error says something to act on: lower case, no full stop, and a cause that is not repeated.
@@ -162,7 +162,6 @@ fn types_keep_their_promises() {
     shared::<PinningOutcome>();
     shared::<Backend>();
     shared::<TaskHandle<u8>>();
-    shared::<Panicked>();
     unwind_safe::<FiberExecutor>();
     unwind_safe::<SerialExecutor>();
     unwind_safe::<ThreadPerTaskExecutor>();

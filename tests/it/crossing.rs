@@ -6,7 +6,8 @@ use crate::panicking::{expected, expected_panic};
 use std::sync::Arc;
 use std::thread;
 use yieldtasks::{
-    Backend, Executor, ExecutorExt, FiberExecutor, SerialExecutor, ThreadPerTaskExecutor, yield_join, yield_taskmap,
+    Backend, ErrorKind, Executor, ExecutorExt, FiberExecutor, SerialExecutor, ThreadPerTaskExecutor, yield_join,
+    yield_taskmap,
 };
 
 /// Two executors call each other, `depth` deep.
@@ -123,7 +124,7 @@ fn executors_behind_any_pointer_are_the_same_executor() {
         let through_another_name = counted.map(|x| boxed.map(|y| x + y, [1])[0], [1]);
         assert_eq!(through_another_name, [2]);
         boxed.shutdown();
-        assert!(counted.submit(|| 1).join().unwrap_err().is_shut_down());
+        assert_eq!(counted.submit(|| 1).join().unwrap_err().kind(), ErrorKind::ShutDown);
     });
 }
 

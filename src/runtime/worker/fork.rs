@@ -26,7 +26,8 @@ impl Worker {
     ///
     /// # Panics
     ///
-    /// Panics if the system does not give memory for a stack; nothing has started then.
+    /// Panics if the system does not give memory for a stack; nothing has started then. Unwinds if the running task has been
+    /// stopped.
     ///
     /// # Safety
     ///
@@ -35,16 +36,22 @@ impl Worker {
     #[inline(always)] // One return less per level of a nest, and the processor remembers few.
     pub(crate) unsafe fn fork(&self, batch: NonNull<Header>, len: usize) {
         self.forks.set(self.forks.get().wrapping_add(1));
-        if self.has_ready() || thread::panicking() || self.forks.get().is_multiple_of(FORKS_PER_LOOK) {
+        let parent = self.current_fiber();
+        if self.has_ready()
+            || thread::panicking()
+            || self.forks.get().is_multiple_of(FORKS_PER_LOOK)
+            || parent.record().stopped().is_some()
+        {
             // SAFETY: as the caller says.
             return unsafe { self.fork_without_child(batch) };
         }
-        let parent = self.current_fiber();
         let child = self.fibers.take(self);
         // SAFETY: live, says the caller.
         let header = unsafe { batch.as_ref() };
         // SAFETY: nobody else knows the batch.
         unsafe { header.set_waiter(Waiter::Fiber(parent)) };
+        // SAFETY: nobody else knows the batch.
+        unsafe { header.origin_mut() }.inherit(parent.record());
         if len > 1 {
             self.push(Job { batch, tasks: 1..len });
         }
@@ -74,16 +81,22 @@ impl Worker {
             // SAFETY: as the caller says. A fiber never suspends while its thread unwinds.
             return unsafe { run_inline(batch) };
         }
+        let parent = self.current_fiber();
+        if let Some(why) = parent.record().stopped() {
+            why.unwind();
+        }
         if !self.yielded.is_empty() || !self.shared.injector.is_empty() {
             // A task that forks in a loop would keep them waiting for ever.
             self.turn.set(Turn::Others);
-            self.yielded.push(self.current_fiber());
+            self.yielded.push(parent);
             self.suspend();
         }
         // SAFETY: live, says the caller.
         let header = unsafe { batch.as_ref() };
         // SAFETY: nobody else knows the batch.
-        unsafe { header.set_waiter(Waiter::Fiber(self.current_fiber())) };
+        unsafe { header.set_waiter(Waiter::Fiber(parent)) };
+        // SAFETY: nobody else knows the batch.
+        unsafe { header.origin_mut() }.inherit(parent.record());
         self.push(Job { batch, tasks: 0..header.len() });
         // SAFETY: the parent has not arrived.
         unsafe { self.wait(batch, 0) };

@@ -1,0 +1,181 @@
+#![expect(unsafe_code, reason = "a waker refers to the fiber that waits")]
+//! Waiting for a future: a fiber suspends, a thread parks.
+
+use crate::control::stop_if_told;
+use crate::current;
+use crate::timer;
+use crate::waiter::{self, Helper, Parking, Waiter};
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
+use std::time::Duration;
+
+/// Waits for a future. In a task on a fiber this suspends the fiber, and the worker goes on with others; elsewhere it parks
+/// the thread.
+///
+/// The future is polled where the call is made; no async runtime is needed. What the future needs of one, such as a timer or
+/// a socket of tokio's, has to be driven by that runtime elsewhere.
+///
+/// # Panics
+///
+/// A panic of the future passes through. If the running task is cancelled or late, the future is dropped and the task unwinds
+/// with [`Cancelled`](crate::Cancelled). Panics if the future is not ready and the caller runs on a fiber that unwinds, where
+/// it must not suspend.
+///
+/// # Examples
+///
+/// ```
+/// use yieldtasks::{ExecutorExt, FiberExecutor, block_on, yield_taskmap};
+///
+/// let executor = FiberExecutor::builder().workers(1).build()?;
+/// let handle = executor.submit(|| 6);
+/// let product = executor.run(move || block_on(async { handle.await.unwrap() * 7 }));
+/// assert_eq!(product, 42);
+/// # Ok::<(), yieldtasks::BuildError>(())
+/// ```
+pub fn block_on<F: Future>(future: F) -> F::Output {
+    stop_if_told();
+    let mut future = pin!(future);
+    let parker = Arc::new(Parker::here());
+    let waker = Waker::from(Arc::clone(&parker));
+    let mut context = Context::from_waker(&waker);
+    let mut listening = None;
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
+            return output;
+        }
+        stop_if_told();
+        if listening.is_none()
+            && !thread::panicking()
+            && let Some(control) = current::record().and_then(|record| record.control())
+        {
+            match control.share().wake_when_stopped(waker.clone()) {
+                Ok(place) => listening = Some(place),
+                Err(why) => why.unwind(),
+            }
+        }
+        parker.wait();
+    }
+}
+
+/// Waits for that long. In a task on a fiber this suspends the fiber, elsewhere it parks the thread.
+///
+/// # Panics
+///
+/// As [`block_on`].
+pub fn sleep(duration: Duration) {
+    block_on(timer::after(duration));
+}
+
+/// Calls `f`, which may block its thread, on a helper thread, while the calling fiber is suspended and its worker goes on with
+/// others. Outside a fiber, `f` is called right here.
+///
+/// `f` counts as part of the running task. It is not interrupted by a cancellation, which is looked at when it has ended.
+/// The helper threads are those of the crate `blocking`: some hundreds at most, so `f` should not wait for other tasks.
+///
+/// # Panics
+///
+/// Raises a panic of `f` again. Unwinds if the running task is cancelled or late.
+///
+/// # Examples
+///
+/// ```
+/// use yieldtasks::{unblock, yield_taskmap};
+///
+/// let lengths = yield_taskmap(|path| unblock(|| std::fs::metadata(path).unwrap().len()), ["Cargo.toml", "LICENSE"]);
+/// assert!(lengths.iter().all(|&len| len > 0));
+/// ```
+pub fn unblock<R: Send>(f: impl FnOnce() -> R + Send) -> R {
+    stop_if_told();
+    if current::worker().is_none() || thread::panicking() {
+        return f();
+    }
+    let mut result = None;
+    waiter::elsewhere(Helper::Pooled, || result = Some(f()));
+    stop_if_told();
+    result.unwrap_or_else(|| unreachable!("the helper has called the function"))
+}
+
+/// What a waker wakes: one party that waits for a future.
+///
+/// | state | meaning |
+/// |---|---|
+/// | `POLLING` | the party runs, and has not been woken since it began to poll |
+/// | `WAITING` | the party is suspended or parked, or about to be; whoever leaves this state makes it go on |
+/// | `WOKEN` | the party runs or is about to, and will poll once more |
+///
+/// Only the party enters `WAITING`, from `POLLING`, and `POLLING`. Anybody enters `WOKEN`, by a swap, so exactly one of
+/// them sees that it left `WAITING` and has the right to make the fiber ready. The fiber is alive then: it cannot go
+/// on, and so not end, before it has been made ready. A waker that outlives the wait finds `POLLING` or `WOKEN` for ever
+/// and does not touch the fiber.
+struct Parker {
+    state: AtomicU8,
+    party: Party,
+}
+
+const POLLING: u8 = 0;
+const WAITING: u8 = 1;
+const WOKEN: u8 = 2;
+
+enum Party {
+    /// The fiber that polls, as its own waiter.
+    Fiber(Waiter),
+    Thread(Thread),
+}
+
+// SAFETY: the waiter blocks the auto trait. It is used by the party itself, and by who left the state `WAITING`, of which
+// there is one at a time; a fiber may be made ready from any thread.
+unsafe impl Sync for Parker {}
+
+impl Parker {
+    fn here() -> Self {
+        let party = match Parking::here() {
+            parking @ Parking::Fiber(_) => Party::Fiber(parking.waiter()),
+            Parking::Thread(_) => Party::Thread(thread::current()),
+        };
+        Self { state: AtomicU8::new(POLLING), party }
+    }
+
+    /// Waits until the party has been woken since it last polled.
+    fn wait(&self) {
+        match &self.party {
+            Party::Fiber(_) => {
+                assert!(
+                    !thread::panicking(),
+                    "a task cannot wait while it unwinds: let its destructors use what does not wait, such as `try_lock`"
+                );
+                // ORDERING: AcqRel here, below and in `wake`. A waker's writes are seen by the poll that follows, and what
+                // this fiber did before it suspends by who makes it ready.
+                let announced = self.state.compare_exchange(POLLING, WAITING, Ordering::AcqRel, Ordering::Acquire);
+                if announced.is_ok() {
+                    current::suspend();
+                }
+                // A wake that came since is part of why the party polls again: nothing is lost by forgetting it.
+                self.state.swap(POLLING, Ordering::AcqRel);
+            }
+            Party::Thread(_) => {
+                while self.state.swap(POLLING, Ordering::AcqRel) != WOKEN {
+                    thread::park();
+                }
+            }
+        }
+    }
+}
+
+impl Wake for Parker {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        let former = self.state.swap(WOKEN, Ordering::AcqRel);
+        match &self.party {
+            Party::Fiber(fiber) if former == WAITING => fiber.wake(),
+            Party::Fiber(_) => {}
+            Party::Thread(thread) => thread.unpark(),
+        }
+    }
+}

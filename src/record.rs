@@ -1,0 +1,229 @@
+#![expect(unsafe_code, reason = "records and origins are linked by pointers to frames that wait")]
+//! What is known of a running task: where it came from, which of its siblings it is, and what may stop it.
+//!
+//! # Who may touch what when
+//!
+//! A record lies in the control block of the fiber that its task runs on, or in the frame by which another backend entered
+//! the task. Only the thread that runs the task writes it. Tasks further down the nest read it, from any thread: their
+//! batch was handed over after the last write, and the task waits for them, or is in the middle of a call that does
+//! (a scope), during which nothing of the record changes. The fields are atomics all the same, which costs nothing and makes
+//! the claim one about values only.
+
+use crate::batch::Payload;
+use crate::control::{Control, Stopped};
+use crate::error::text_of;
+use crate::path::{PathStep, TaskPath};
+use std::any::{Any, TypeId};
+use std::cell::Cell;
+use std::fmt;
+use std::panic::Location;
+use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+
+/// Where sibling tasks came from.
+#[derive(Clone, Copy)]
+pub(crate) struct Origin {
+    /// Where the call was written that made them.
+    site: &'static Location<'static>,
+    /// The type of the function that they call.
+    function: fn() -> &'static str,
+    /// The task that made them; null if it was none.
+    parent: *const Record,
+    /// What may stop them from above; null for nothing.
+    control: *const Control,
+}
+
+// SAFETY: the pointers block the auto traits. `parent` and `control` are alive as long as the siblings, which the parent
+// waits for; both are `Sync`.
+unsafe impl Send for Origin {}
+// SAFETY: as above.
+unsafe impl Sync for Origin {}
+
+impl Origin {
+    /// Siblings that belong to no task and that nothing stops, until [`inherit`](Self::inherit) says otherwise.
+    #[inline]
+    pub(crate) fn new(site: &'static Location<'static>, function: fn() -> &'static str) -> Self {
+        Self { site, function, parent: ptr::null(), control: ptr::null() }
+    }
+
+    /// Makes the siblings children of the task `parent`, stopped by what stops it.
+    #[inline]
+    pub(crate) fn inherit(&mut self, parent: &Record) {
+        self.parent = parent;
+        self.control = parent.control.load(Ordering::Relaxed);
+    }
+
+    /// Makes the siblings children of a task, stopped by `control`, which outlives them.
+    pub(crate) fn set(&mut self, parent: *const Record, control: *const Control) {
+        self.parent = parent;
+        self.control = control;
+    }
+
+    /// Makes the siblings children of the task `parent` that nothing stops.
+    pub(crate) fn shield(&mut self, parent: Option<&Record>) {
+        self.parent = parent.map_or(ptr::null(), ptr::from_ref);
+        self.control = ptr::null();
+    }
+
+    /// Whether and why the siblings are to stop.
+    #[inline]
+    pub(crate) fn stopped(&self) -> Option<Stopped> {
+        // SAFETY: the control outlives the siblings.
+        unsafe { self.control.as_ref() }.and_then(Control::stopped)
+    }
+}
+
+/// What the policy of a map adds to the step of its tasks in a path.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Label {
+    pub(crate) name: Option<&'static str>,
+    pub(crate) function: fn() -> &'static str,
+}
+
+/// What is known of a running task.
+pub(crate) struct Record {
+    origin: AtomicPtr<Origin>,
+    idx: AtomicUsize,
+    control: AtomicPtr<Control>,
+    label: AtomicPtr<Label>,
+    /// The panic that was last raised again in this task, and where it came from. Used by the task's thread alone.
+    raised: Cell<Option<Box<Raised>>>,
+}
+
+// SAFETY: `raised` blocks the auto trait; only the thread that runs the task uses it.
+unsafe impl Sync for Record {}
+
+/// A panic on its way up the nest, by what can be known of its payload without owning it.
+struct Raised {
+    address: *const (),
+    kind: TypeId,
+    text: String,
+    path: TaskPath,
+}
+
+impl Record {
+    /// A record for tasks to come.
+    pub(crate) fn new() -> Self {
+        Self {
+            origin: AtomicPtr::new(ptr::null_mut()),
+            idx: AtomicUsize::new(0),
+            control: AtomicPtr::new(ptr::null_mut()),
+            label: AtomicPtr::new(ptr::null_mut()),
+            raised: Cell::new(None),
+        }
+    }
+
+    /// The record of the task `idx` of those that came from `origin`.
+    pub(crate) fn of(origin: &Origin, idx: usize) -> Self {
+        let record = Self::new();
+        record.begin(origin);
+        record.set_idx(idx);
+        record
+    }
+
+    /// Notes that tasks from `origin` run. It outlives them.
+    #[inline]
+    pub(crate) fn begin(&self, origin: &Origin) {
+        self.origin.store(ptr::from_ref(origin).cast_mut(), Ordering::Relaxed);
+        self.control.store(origin.control.cast_mut(), Ordering::Relaxed);
+    }
+
+    /// Notes which of the siblings runs.
+    #[inline]
+    pub(crate) fn set_idx(&self, idx: usize) {
+        self.idx.store(idx, Ordering::Relaxed);
+    }
+
+    /// Whether and why the task is to stop.
+    #[inline]
+    pub(crate) fn stopped(&self) -> Option<Stopped> {
+        self.control().and_then(Control::stopped)
+    }
+
+    /// What may stop the task.
+    #[inline]
+    pub(crate) fn control(&self) -> Option<&Control> {
+        // SAFETY: a control outlives the tasks that it stops.
+        unsafe { self.control.load(Ordering::Relaxed).as_ref() }
+    }
+
+    /// Calls `f` with the task under another control, and its step labelled.
+    pub(crate) fn govern<R>(&self, control: &Control, label: &Label, idx: usize, f: impl FnOnce() -> R) -> R {
+        let _former = Governed {
+            record: self,
+            control: self.control.swap(ptr::from_ref(control).cast_mut(), Ordering::Relaxed),
+            label: self.label.swap(ptr::from_ref(label).cast_mut(), Ordering::Relaxed),
+            idx: self.idx.swap(idx, Ordering::Relaxed),
+        };
+        f()
+    }
+
+    /// Notes where a panic came from that is about to be raised in this task.
+    pub(crate) fn note_raised(&self, payload: &(dyn Any + Send), path: TaskPath) {
+        let (address, kind, text) = identity_of(payload);
+        self.raised.set(Some(Box::new(Raised { address, kind, text, path })));
+    }
+
+    /// The place that a panic of this task came from: further down the nest, or this task itself.
+    pub(crate) fn path_of(&self, payload: &Payload) -> TaskPath {
+        let (address, kind, text) = identity_of(&**payload);
+        match self.raised.take() {
+            Some(raised) if raised.address == address && raised.kind == kind && raised.text == text => raised.path,
+            _ => self.path(),
+        }
+    }
+
+    /// The path of the task.
+    pub(crate) fn path(&self) -> TaskPath {
+        let mut steps = Vec::new();
+        let mut next = NonNull::new(ptr::from_ref(self).cast_mut());
+        while let Some(record) = next {
+            // SAFETY: see `Origin::parent`.
+            let record = unsafe { record.as_ref() };
+            // SAFETY: see `begin`.
+            let Some(origin) = (unsafe { record.origin.load(Ordering::Relaxed).as_ref() }) else { break };
+            // SAFETY: a label outlives the call of `govern` that set it.
+            let label = unsafe { record.label.load(Ordering::Relaxed).as_ref() };
+            steps.push(step(origin, label, record.idx.load(Ordering::Relaxed)));
+            next = NonNull::new(origin.parent.cast_mut());
+        }
+        steps.reverse();
+        TaskPath::new(steps)
+    }
+
+    /// The path that the task `idx` of those from `origin` has, or would have.
+    pub(crate) fn path_in(origin: &Origin, idx: usize) -> TaskPath {
+        Self::of(origin, idx).path()
+    }
+}
+
+fn step(origin: &Origin, label: Option<&Label>, idx: usize) -> PathStep {
+    let function = label.map_or(origin.function, |label| label.function);
+    PathStep::new(origin.site, label.and_then(|label| label.name), function(), idx)
+}
+
+fn identity_of(payload: &(dyn Any + Send)) -> (*const (), TypeId, String) {
+    (ptr::from_ref(payload).cast(), payload.type_id(), text_of(payload).unwrap_or_default().to_owned())
+}
+
+/// Puts back what [`Record::govern`] changed.
+struct Governed<'a> {
+    record: &'a Record,
+    control: *mut Control,
+    label: *mut Label,
+    idx: usize,
+}
+
+impl Drop for Governed<'_> {
+    fn drop(&mut self) {
+        self.record.control.store(self.control, Ordering::Relaxed);
+        self.record.label.store(self.label, Ordering::Relaxed);
+        self.record.idx.store(self.idx, Ordering::Relaxed);
+    }
+}
+
+impl fmt::Debug for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Record").field("idx", &self.idx).finish_non_exhaustive()
+    }
+}

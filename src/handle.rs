@@ -67,33 +67,40 @@ impl<R> Ticket<R> {
         begins
     }
 
-    /// Leaves the outcome for the handle, unless there is one.
+    /// Leaves the outcome for the handle.
     fn end(&self, outcome: Result<R, TaskError>) {
-        let (waker, superfluous) = {
+        self.end_from(|phase| matches!(phase, Phase::Running), outcome);
+    }
+
+    /// Ends a task that has not started, and will not.
+    fn end_unstarted(&self) {
+        if self.is_queued() {
+            let error = match self.limits.control().stopped() {
+                Some(why) => TaskError::stopped(why, self.path()),
+                None => TaskError::shut_down(self.path()),
+            };
+            // It may have started meanwhile, in the hands of another thread.
+            self.end_from(|phase| matches!(phase, Phase::Queued), Err(error));
+        }
+    }
+
+    /// Leaves the outcome for the handle, if the task is in the phase that it ends from.
+    fn end_from(&self, is_right: impl FnOnce(&Phase<R>) -> bool, outcome: Result<R, TaskError>) {
+        let waker = {
             let mut state = self.state.lock();
-            match state.phase {
-                Phase::Queued | Phase::Running => {
-                    state.phase = Phase::Ended(outcome);
-                    (state.waker.take(), None)
-                }
-                Phase::Ended(_) | Phase::Taken => (None, Some(outcome)),
+            if !is_right(&state.phase) {
+                return;
             }
+            state.phase = Phase::Ended(outcome);
+            state.waker.take()
         };
-        drop_quietly(superfluous);
         if let Some(waker) = waker {
             waker.wake();
         }
     }
 
-    /// Ends a task that has not started, and will not.
-    fn end_unstarted(&self) {
-        if matches!(self.state.lock().phase, Phase::Queued) {
-            let error = match self.limits.control().stopped() {
-                Some(why) => TaskError::stopped(why, self.path()),
-                None => TaskError::shut_down(self.path()),
-            };
-            self.end(Err(error));
-        }
+    fn is_queued(&self) -> bool {
+        matches!(self.state.lock().phase, Phase::Queued)
     }
 
     fn path(&self) -> TaskPath {
@@ -295,7 +302,8 @@ impl DetachedTask {
                 }
                 Start::Panic(payload) => {
                     drop_quietly(f);
-                    ticket.end(Err(TaskError::unwound(payload, ticket.path())));
+                    let error = TaskError::unwound(payload, ticket.path());
+                    ticket.end_from(|phase| matches!(phase, Phase::Queued), Err(error));
                 }
                 Start::Run | Start::Drop => {
                     drop_quietly(f);

@@ -16,16 +16,28 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 pub(super) enum Failure {
     Panicked(Payload, TaskPath),
     Stopped(Stopped),
+    /// The executor dropped it.
+    Dropped,
 }
 
 pub(super) type Outcome<R> = Result<R, Failure>;
 
 impl Failure {
+    /// What is reported rather than what.
+    pub(super) fn rank(&self) -> usize {
+        match self {
+            Self::Panicked(..) => 0,
+            Self::Dropped => 1,
+            Self::Stopped(_) => 2,
+        }
+    }
+
     /// As an error of the task `idx`.
-    fn into_error<F>(self, policy: &Policy, idx: usize) -> TaskError {
+    pub(super) fn into_error<F>(self, policy: &Policy, idx: usize) -> TaskError {
         match self {
             Self::Panicked(payload, path) => TaskError::unwound(payload, path),
             Self::Stopped(why) => TaskError::stopped(why, policy.path_of::<F>(idx)),
+            Self::Dropped => TaskError::shut_down(policy.path_of::<F>(idx)),
         }
     }
 }
@@ -130,7 +142,7 @@ where
                 limits.control().stop(Stopped::Cancelled);
             }
             Ok((_, false)) | Err(Failure::Stopped(_)) => {}
-            Err(Failure::Panicked(..)) => limits.control().stop(Stopped::Cancelled),
+            Err(Failure::Panicked(..) | Failure::Dropped) => limits.control().stop(Stopped::Cancelled),
         });
         let winner = winner.into_inner();
         if winner != NOBODY {
@@ -139,7 +151,7 @@ where
         let (idx, failure) = all_or_first(outcomes).err()?;
         stop_if_told();
         match failure {
-            Failure::Panicked(..) => failure.into_error::<F>(&policy, idx).raise(),
+            Failure::Panicked(..) | Failure::Dropped => failure.into_error::<F>(&policy, idx).raise(),
             Failure::Stopped(_) => None,
         }
     }
@@ -195,17 +207,14 @@ where
     in_order.into_iter().map(|(_, outcome)| outcome).collect()
 }
 
-/// All results, or the failure to report: the panic with the lowest index, or else the first task that was stopped.
+/// All results, or the failure to report: the panic with the lowest index, or else the first task that was dropped or stopped.
 fn all_or_first<R>(outcomes: Vec<Outcome<R>>) -> Result<Vec<R>, (usize, Failure)> {
-    let panicked = |outcome: &Outcome<R>| matches!(outcome, Err(Failure::Panicked(..)));
-    let first = outcomes.iter().position(panicked).or_else(|| outcomes.iter().position(Result::is_err));
-    match first {
-        None => Ok(outcomes.into_iter().filter_map(Result::ok).collect()),
-        Some(idx) => match outcomes.into_iter().nth(idx) {
-            Some(Err(failure)) => Err((idx, failure)),
-            Some(Ok(_)) | None => unreachable!("the position is that of a failure"),
-        },
+    if outcomes.iter().all(Result::is_ok) {
+        return Ok(outcomes.into_iter().filter_map(Result::ok).collect());
     }
+    let failures = outcomes.into_iter().enumerate().filter_map(|(idx, outcome)| Some((idx, outcome.err()?)));
+    let first = failures.min_by_key(|(idx, failure)| (failure.rank(), *idx));
+    Err(first.unwrap_or_else(|| unreachable!("an outcome is a failure")))
 }
 
 /// Calls `f` on every item, in parallel, and returns the results in input order, or an error.

@@ -5,13 +5,15 @@ use super::outcomes::{Failure, Outcome, attempt};
 use super::policy::{Place, Policy, size_at};
 use crate::block_on::block_on;
 use crate::control::{Control, Stopped, stop_if_told};
+#[expect(unused_imports, reason = "named in the documentation")]
 use crate::error::TaskError;
 use crate::record::{Label, Origin};
 use crate::scope::{Scope, scope_here, scope_on};
 use parking_lot::Mutex;
 use std::any::type_name;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::future;
+use std::mem::{self, ManuallyDrop};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -101,19 +103,19 @@ where
             label: policy.label::<F>(),
             control: &control,
             order,
-            queues: Mutex::new(Queues { unstarted: VecDeque::new(), unread: BTreeMap::new(), came: 0, reader: None }),
+            queues: Mutex::new(Queues::default()),
         };
         let stream = &stream;
-        let outcome = match place.executor() {
+        let read = match place.executor() {
             None => scope_here(limits, |scope| stream.read(scope, &policy, items.into_iter(), room, g)),
             Some(executor) => {
                 scope_on(executor, limits, |scope| stream.read(scope, &policy, items.into_iter(), room, g))
             }
         };
-        match outcome {
-            Ok(()) => {}
-            Err((_, Failure::Panicked(payload, path))) => TaskError::unwound(payload, path).raise(),
-            Err((idx, Failure::Stopped(why))) => TaskError::stopped(why, policy.path_of::<F>(idx)).raise(),
+        let failures = mem::take(&mut stream.queues.lock().failures);
+        let to_report = failures.into_iter().min_by_key(|(idx, failure)| (failure.rank(), *idx));
+        if let (Read::Failure, Some((idx, failure))) = (read, to_report) {
+            failure.into_error::<F>(&policy, idx).raise();
         }
     }
 }
@@ -138,10 +140,12 @@ struct Queues<T, R> {
     /// Items whose tasks have been spawned, oldest first. Tasks take them from here, so they start in input order, whatever
     /// the order in which an executor starts what it is given.
     unstarted: VecDeque<(usize, T)>,
-    /// Outcomes that the parent has not read: by index, or by the number of outcomes that came before.
-    unread: BTreeMap<usize, (usize, Outcome<R>)>,
-    /// How many outcomes have come.
+    /// Results that the parent has not read: by index, or by the number of results that came before.
+    unread: BTreeMap<usize, (usize, R)>,
+    /// How many results have come.
     came: usize,
+    /// Failures, with the indices of their tasks.
+    failures: Vec<(usize, Failure)>,
     /// The parent, while it waits.
     reader: Option<Waker>,
 }
@@ -152,8 +156,7 @@ where
     R: Send,
     F: Fn(T) -> R + Sync,
 {
-    /// Feeds the tasks and reads their results, until all are read, or something ends it before: the failure of a task, or
-    /// of the first task without a result if the map was stopped.
+    /// Feeds the tasks and reads their results, until all are read, or something ends it before.
     fn read<'scope>(
         &'scope self,
         scope: &'scope Scope<'scope, '_>,
@@ -161,110 +164,162 @@ where
         mut items: impl Iterator<Item = T>,
         room: usize,
         mut g: impl FnMut(usize, R) -> ControlFlow<()>,
-    ) -> Result<(), (usize, Failure)> {
-        // The indices of tasks that were spawned and not read, in their order, and of the next one.
-        let mut outstanding = BTreeMap::new();
-        let mut next = 0;
+    ) -> Read {
+        // The indices of tasks that were spawned and not read.
+        let mut outstanding = BTreeSet::new();
         let mut exhausted = false;
-        loop {
+        for next in 0.. {
             // One result and one new task in turn: results do not wait for the input, nor workers for `g`.
-            let first = outstanding.keys().next().copied();
-            if let Some((idx, outcome)) = self.take_unread(first) {
-                outstanding.remove(&idx);
-                match outcome {
-                    Ok(result) => {
+            loop {
+                let is_full = exhausted || outstanding.len() >= room;
+                match self.next_result(outstanding.first().copied(), is_full) {
+                    Next::Result(idx, result) => {
+                        outstanding.remove(&idx);
                         if g(idx, result).is_break() {
                             self.control.stop(Stopped::Cancelled);
-                            return Ok(());
+                            return Read::Enough;
+                        }
+                        if !exhausted {
+                            break;
                         }
                     }
-                    Err(failure) => {
-                        self.control.stop(Stopped::Cancelled);
-                        return Err((idx, failure));
-                    }
+                    Next::Nothing if exhausted => return Read::All,
+                    Next::Nothing => break,
+                    Next::Failure => return Read::Failure,
                 }
-            } else if exhausted || outstanding.len() >= room {
-                let Some(first) = first else { return Ok(()) };
-                if let Err(why) = self.wait(first) {
-                    return Err((first, Failure::Stopped(why)));
-                }
-                continue;
             }
-            if !exhausted && outstanding.len() < room {
-                if let Some(why) = self.control.stopped() {
-                    return Err((first.unwrap_or(next), Failure::Stopped(why)));
-                }
-                match items.next() {
-                    None => exhausted = true,
-                    Some(item) => {
-                        self.queues.lock().unstarted.push_back((next, item));
-                        outstanding.insert(next, ());
-                        next += 1;
-                        let _ = scope.spawn_from(Origin::new(policy.site, type_name::<F>), || self.run_next());
-                    }
+            match items.next() {
+                None => exhausted = true,
+                Some(item) => {
+                    self.queues.lock().unstarted.push_back((next, item));
+                    outstanding.insert(next);
+                    let turn = Turn { stream: self };
+                    let _ = scope.spawn_from(Origin::new(policy.site, type_name::<F>), move || turn.run());
                 }
             }
         }
+        unreachable!("there are not so many items")
     }
 
-    /// Runs the oldest item that has not started. Runs in a task.
-    fn run_next(&self) {
-        let next = self.queues.lock().unstarted.pop_front();
-        let Some((idx, item)) = next else { unreachable!("there is an item for every task") };
-        let outcome = attempt(self.control, &self.label, idx, || (self.function)(item));
+    /// The result to read next; `first` is the lowest index of those that are outstanding. Waits for it if there is nothing
+    /// else to do.
+    fn next_result(&self, first: Option<usize>, wait: bool) -> Next<R> {
+        match first {
+            None if self.queues.lock().failures.is_empty() => Next::Nothing,
+            None => Next::Failure,
+            Some(first) if wait => block_on(future::poll_fn(|context| self.poll_result(first, context))),
+            Some(first) => self.queues.lock().take_result(self.order, first),
+        }
+    }
+
+    fn poll_result(&self, first: usize, context: &Context<'_>) -> Poll<Next<R>> {
+        let mut queues = self.queues.lock();
+        match queues.take_result(self.order, first) {
+            Next::Nothing => {
+                queues.reader = Some(context.waker().clone());
+                Poll::Pending
+            }
+            next => Poll::Ready(next),
+        }
+    }
+}
+
+impl<T, R> Queues<T, R> {
+    fn take_result(&mut self, order: Order, first: usize) -> Next<R> {
+        if !self.failures.is_empty() {
+            return Next::Failure;
+        }
+        match self.unread.first_entry() {
+            Some(entry) if order == Order::AsTheyCome || *entry.key() == first => {
+                let (idx, result) = entry.remove();
+                Next::Result(idx, result)
+            }
+            _ => Next::Nothing,
+        }
+    }
+}
+
+impl<T, R> Default for Queues<T, R> {
+    fn default() -> Self {
+        Self { unstarted: VecDeque::new(), unread: BTreeMap::new(), came: 0, failures: Vec::new(), reader: None }
+    }
+}
+
+/// What there is to read.
+enum Next<R> {
+    Result(usize, R),
+    Nothing,
+    Failure,
+}
+
+/// How the reading ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Read {
+    All,
+    /// `g` said so.
+    Enough,
+    Failure,
+}
+
+impl<F, T, R> Stream<'_, F, T, R> {
+    fn take_unstarted(&self) -> Option<(usize, T)> {
+        self.queues.lock().unstarted.pop_front()
+    }
+
+    /// Leaves an outcome for the parent. A failure stops the others.
+    fn put(&self, idx: usize, outcome: Outcome<R>) {
+        if outcome.is_err() {
+            self.control.stop(Stopped::Cancelled);
+        }
         let reader = {
             let mut queues = self.queues.lock();
-            let key = match self.order {
-                Order::AsInTheInput => idx,
-                Order::AsTheyCome => queues.came,
-            };
-            queues.came += 1;
-            queues.unread.insert(key, (idx, outcome));
+            match outcome {
+                Ok(result) => {
+                    let key = match self.order {
+                        Order::AsInTheInput => idx,
+                        Order::AsTheyCome => queues.came,
+                    };
+                    queues.came += 1;
+                    queues.unread.insert(key, (idx, result));
+                }
+                Err(failure) => queues.failures.push((idx, failure)),
+            }
             queues.reader.take()
         };
         if let Some(reader) = reader {
             reader.wake();
         }
     }
+}
 
-    /// The outcome to read next, if it is there; `first` is the lowest index that has not been read.
-    fn take_unread(&self, first: Option<usize>) -> Option<(usize, Outcome<R>)> {
-        let mut queues = self.queues.lock();
-        let entry = queues.unread.first_entry()?;
-        let is_next = self.order == Order::AsTheyCome || Some(*entry.key()) == first || entry.get().1.is_err();
-        is_next.then(|| entry.remove())
+/// The right, and the duty, of a task to end the oldest item that has not started.
+struct Turn<'a, F, T, R> {
+    stream: &'a Stream<'a, F, T, R>,
+}
+
+impl<F, T, R> Turn<'_, F, T, R>
+where
+    T: Send,
+    R: Send,
+    F: Fn(T) -> R + Sync,
+{
+    /// Runs the item. Runs in a task.
+    fn run(self) {
+        let stream = ManuallyDrop::new(self).stream;
+        if let Some((idx, item)) = stream.take_unstarted() {
+            let outcome = attempt(stream.control, &stream.label, idx, || (stream.function)(item));
+            stream.put(idx, outcome);
+        }
     }
+}
 
-    /// Waits until there is something to read.
-    ///
-    /// # Errors
-    ///
-    /// Why the map was stopped, if it was.
-    fn wait(&self, first: usize) -> Result<(), Stopped> {
-        let control = self.control.share();
-        let mut listening = None;
-        block_on(future::poll_fn(|context: &mut Context<'_>| {
-            if self.is_readable_or_waits(first, context.waker()) {
-                return Poll::Ready(Ok(()));
-            }
-            if listening.is_none() {
-                match control.wake_when_stopped(context.waker().clone()) {
-                    Ok(place) => listening = Some(place),
-                    Err(why) => return Poll::Ready(Err(why)),
-                }
-            }
-            control.stopped().map_or(Poll::Pending, |why| Poll::Ready(Err(why)))
-        }))
-    }
-
-    fn is_readable_or_waits(&self, first: usize, waker: &Waker) -> bool {
-        let mut queues = self.queues.lock();
-        let order = self.order;
-        let is_next = |(&key, (_, outcome)): (&usize, &(usize, Outcome<R>))| {
-            order == Order::AsTheyCome || key == first || outcome.is_err()
-        };
-        let readable = queues.unread.first_key_value().is_some_and(is_next);
-        queues.reader = (!readable).then(|| waker.clone());
-        readable
+impl<F, T, R> Drop for Turn<'_, F, T, R> {
+    /// The task was dropped without having run: the parent is told, so that it does not wait for it.
+    fn drop(&mut self) {
+        if let Some((idx, item)) = self.stream.take_unstarted() {
+            let failure = self.stream.control.stopped().map_or(Failure::Dropped, Failure::Stopped);
+            self.stream.put(idx, Err(failure));
+            drop(item);
+        }
     }
 }

@@ -204,8 +204,20 @@ impl Header {
 
     #[inline]
     pub(super) fn has_failed(&self) -> bool {
-        // ORDERING: Relaxed. For tasks it only saves work; the parent reads it after the join, which orders it.
+        // ORDERING: Relaxed. It only saves work.
         !self.failures.load(Ordering::Relaxed).is_null()
+    }
+
+    /// As [`has_failed`](Self::has_failed), for the parent after the join.
+    #[inline]
+    pub(super) fn has_failures(&mut self) -> bool {
+        !self.failures.get_mut().is_null()
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn drop_failures(&mut self) {
+        drop_quietly(self.take_cause());
     }
 
     /// Takes the failures away and gives the cause of the one to report: the panicking task with the lowest index, or else
@@ -229,9 +241,10 @@ impl Header {
 
 impl Drop for Header {
     /// Drops the failures that nobody asked for.
+    #[inline]
     fn drop(&mut self) {
-        if self.has_failed() {
-            drop_quietly(self.take_cause());
+        if self.has_failures() {
+            self.drop_failures();
         }
     }
 }

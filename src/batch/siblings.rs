@@ -46,13 +46,14 @@ impl<B: Tasks> Siblings<B> {
     /// Raises the panic of the panicking task with the lowest index again.
     #[inline]
     pub(crate) fn ended(&mut self) -> &mut B {
-        if self.header.has_failed() {
+        if self.header.has_failures() {
             self.raise();
         }
         &mut self.tasks
     }
 
     #[cold]
+    #[inline(never)]
     fn raise(&mut self) -> ! {
         match self.header.take_cause() {
             Some(Cause::Panicked(payload, path)) => {

@@ -167,10 +167,11 @@ where
     // SAFETY: the batch stays in place until the call returns; the bounds above make the tasks fit for other threads.
     unsafe { run_here(siblings.header(), 2) };
     let BothTasks { first, second } = siblings.ended();
-    match (first.take_result(), second.take_result()) {
-        (Some(a), Some(b)) => (a, b),
-        _ => unreachable!("both tasks have ended without a panic"),
-    }
+    // SAFETY: `run_here` returns when all tasks have ended, and `ended` when none has failed.
+    let a = unsafe { first.take_result() };
+    // SAFETY: as above.
+    let b = unsafe { second.take_result() };
+    (a, b)
 }
 
 /// Lets ready fibers and other tasks of this worker run before the calling task goes on.
@@ -249,5 +250,6 @@ pub(crate) fn once_by<R, F: FnOnce() -> R>(
 ) -> R {
     let mut siblings = Siblings::new(1, OnceTask::new(f), site);
     run(siblings.header());
-    siblings.ended().take_result().unwrap_or_else(|| unreachable!("the task has ended without a panic"))
+    // SAFETY: `run` returns when the task has ended, and `ended` when it has not failed.
+    unsafe { siblings.ended().take_result() }
 }

@@ -4,11 +4,12 @@
 use super::Tasks;
 use std::any::type_name;
 use std::cell::UnsafeCell;
-use std::mem::ManuallyDrop;
+use std::mem::{self, ManuallyDrop};
 
 /// One function and, later in the same place, its result.
 ///
-/// The states, which whoever claimed the task changes, and the parent reads after the join:
+/// The states, which whoever claimed the task changes, and the parent reads after the join. They are for the destructor,
+/// and stay as they are where neither the function nor the result has one:
 ///
 /// | state | `place` holds |
 /// |---|---|
@@ -32,6 +33,18 @@ union Place<F, R> {
     result: ManuallyDrop<R>,
 }
 
+impl<F, R> OnceTask<F, R> {
+    /// Whether anything reads the state.
+    const TRACKED: bool = mem::needs_drop::<F>() || mem::needs_drop::<R>();
+
+    #[inline]
+    fn note(state: &mut State, now: State) {
+        if Self::TRACKED {
+            *state = now;
+        }
+    }
+}
+
 impl<F: FnOnce() -> R, R> OnceTask<F, R> {
     #[inline]
     pub(crate) fn new(function: F) -> Self {
@@ -39,17 +52,19 @@ impl<F: FnOnce() -> R, R> OnceTask<F, R> {
         Self { state: UnsafeCell::new(State::Unstarted), place: UnsafeCell::new(place) }
     }
 
-    /// The result, if the function ran to its end and the result was not taken before.
+    /// The result.
+    ///
+    /// # Safety
+    ///
+    /// The task has ended, without a panic, and its result was not taken before.
     #[inline]
-    pub(crate) fn take_result(&mut self) -> Option<R> {
+    pub(crate) unsafe fn take_result(&mut self) -> R {
         let state = self.state.get_mut();
-        if *state != State::Ended {
-            return None;
-        }
-        *state = State::Started;
+        debug_assert!(!Self::TRACKED || *state == State::Ended);
+        Self::note(state, State::Started);
         let place = self.place.get_mut();
-        // SAFETY: the state says that the place holds the result, and says otherwise from here on.
-        Some(unsafe { ManuallyDrop::take(&mut place.result) })
+        // SAFETY: the place holds the result, says the caller, and the state says otherwise from here on.
+        unsafe { ManuallyDrop::take(&mut place.result) }
     }
 
     /// Calls the function.
@@ -63,16 +78,20 @@ impl<F: FnOnce() -> R, R> OnceTask<F, R> {
         let state = unsafe { &mut *self.state.get() };
         // SAFETY: nobody else looks at the place.
         let place = unsafe { &mut *self.place.get() };
-        *state = State::Started;
+        Self::note(state, State::Started);
         // SAFETY: the task has not been called before, so the place holds the function; the state says otherwise now.
         let function = unsafe { ManuallyDrop::take(&mut place.function) };
         place.result = ManuallyDrop::new(function());
-        *state = State::Ended;
+        Self::note(state, State::Ended);
     }
 }
 
 impl<F, R> Drop for OnceTask<F, R> {
+    #[inline]
     fn drop(&mut self) {
+        if !Self::TRACKED {
+            return;
+        }
         let place = self.place.get_mut();
         match self.state.get_mut() {
             // SAFETY: the place holds the function, and this is the last access.

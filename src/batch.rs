@@ -8,7 +8,8 @@
 //!
 //! - The frame belongs to the parent until the batch is handed over, and again once the join counter has reached zero.
 //! - In between, whoever claimed a task index owns that task's item and result slot, until it arrives for that task.
-//! - The waiter is written before the hand-over and read only by the last party to arrive.
+//! - The waiter is written by the parent before it arrives, and read only by the last party to arrive. So a parent that need
+//!   not wait need not say who would.
 //! - Failures are pushed to a list that only the parent takes apart, after the join.
 
 mod header;

@@ -34,7 +34,8 @@ pub(crate) struct Header {
     failures: AtomicPtr<Failure>,
 }
 
-// SAFETY: `waiter` and `origin` block the auto trait. Both are written before the batch is shared.
+// SAFETY: `waiter` and `origin` block the auto trait. The parent writes `origin` before the batch is shared, and `waiter` before
+// it arrives; the last party to arrive reads the waiter.
 unsafe impl Sync for Header {}
 
 /// Why a batch has no results: one task's part in it.
@@ -86,10 +87,10 @@ impl Header {
     ///
     /// # Safety
     ///
-    /// Nobody but the parent knows the batch yet.
+    /// The caller is the parent, or who makes the batch, and has not arrived.
     #[inline]
     pub(crate) unsafe fn set_waiter(&self, waiter: Waiter) {
-        // SAFETY: the parent is alone with the batch.
+        // SAFETY: nobody reads the waiter before all have arrived, and nobody else writes it.
         unsafe { (*self.waiter.get()).write(waiter) };
     }
 
@@ -155,7 +156,7 @@ impl Header {
             let header = unsafe { this.as_ref() };
             // SAFETY: the last party is the only one to look at the waiter.
             let waiter = unsafe { *header.waiter.get() };
-            // SAFETY: the parent said who waits before it handed the batch over.
+            // SAFETY: the parent said who waits before it arrived, and the counter orders that before this.
             let waiter = unsafe { waiter.assume_init() };
             waiter.wake();
         }

@@ -49,8 +49,6 @@ impl Worker {
         // SAFETY: live, says the caller.
         let header = unsafe { batch.as_ref() };
         // SAFETY: nobody else knows the batch.
-        unsafe { header.set_waiter(Waiter::Fiber(parent)) };
-        // SAFETY: nobody else knows the batch.
         unsafe { header.origin_mut() }.inherit(parent.record());
         if len > 1 {
             self.push(Job { batch, tasks: 1..len });
@@ -94,8 +92,6 @@ impl Worker {
         // SAFETY: live, says the caller.
         let header = unsafe { batch.as_ref() };
         // SAFETY: nobody else knows the batch.
-        unsafe { header.set_waiter(Waiter::Fiber(parent)) };
-        // SAFETY: nobody else knows the batch.
         unsafe { header.origin_mut() }.inherit(parent.record());
         self.push(Job { batch, tasks: 0..header.len() });
         // SAFETY: the parent has not arrived.
@@ -110,6 +106,10 @@ impl Worker {
     #[cold]
     #[inline(never)]
     unsafe fn wait(&self, batch: NonNull<Header>, ended: usize) {
+        // SAFETY: the parent has not arrived, so the batch is live.
+        let header = unsafe { batch.as_ref() };
+        // SAFETY: this is the parent, before it arrives.
+        unsafe { header.set_waiter(Waiter::Fiber(self.current_fiber())) };
         // SAFETY: as the caller says.
         let arrival = unsafe { Header::count_down(batch, ended + 1) };
         if arrival == Arrival::Earlier {

@@ -43,7 +43,8 @@ pub(crate) struct Worker {
     /// Fibers that let others go first.
     yielded: FiberQueue,
     yields: Cell<u32>,
-    forks: Cell<u32>,
+    /// How many forks from here the next look for others is due. Never zero between forks.
+    forks_to_look: Cell<u32>,
     /// Whose turn it is between yielded fibers and new tasks.
     turn: Cell<Turn>,
     current: Cell<Option<FiberRef>>,
@@ -82,7 +83,7 @@ impl Worker {
             ready: FiberQueue::new(),
             yielded: FiberQueue::new(),
             yields: Cell::new(1),
-            forks: Cell::new(0),
+            forks_to_look: Cell::new(fork::FORKS_PER_LOOK),
             turn: Cell::new(Turn::NewTask),
             current: Cell::new(None),
             context: Cell::new(ptr::null()),

@@ -14,12 +14,13 @@
 use super::{Turn, Worker};
 use crate::batch::{Arrival, Header, run_inline};
 use crate::runtime::deque::Job;
+use crate::runtime::fiber::{FiberRef, Step};
 use crate::waiter::Waiter;
 use std::ptr::NonNull;
 use std::thread;
 
 /// A worker whose tasks fork without end looks every so many forks whether others wait for their turn.
-const FORKS_PER_LOOK: u32 = 1024;
+pub(super) const FORKS_PER_LOOK: u32 = 1024;
 
 impl Worker {
     /// Runs a batch made by the running fiber, and returns when all its tasks have ended.
@@ -35,13 +36,10 @@ impl Worker {
     /// - The batch has `len` tasks, is live until the call returns, and nobody else knows it.
     #[inline(always)] // One return less per level of a nest, and the processor remembers few.
     pub(crate) unsafe fn fork(&self, batch: NonNull<Header>, len: usize) {
-        self.forks.set(self.forks.get().wrapping_add(1));
+        let forks = self.forks_to_look.get() - 1;
+        self.forks_to_look.set(forks);
         let parent = self.current_fiber();
-        if self.has_ready()
-            || thread::panicking()
-            || self.forks.get().is_multiple_of(FORKS_PER_LOOK)
-            || parent.record().stopped().is_some()
-        {
+        if forks == 0 || self.has_ready() || thread::panicking() || parent.record().stopped().is_some() {
             // SAFETY: as the caller says.
             return unsafe { self.fork_without_child(batch) };
         }
@@ -57,13 +55,11 @@ impl Worker {
         // SAFETY: the child is idle and of this worker; the first task was not pushed, so it is this call's.
         let step = unsafe { child.start_for_parent(batch, 0) };
         self.current.set(Some(parent));
-        let ended = step.ended();
-        if ended.is_some() {
+        if step == Step::finished(len) {
             self.fibers.recycle(child);
-        }
-        if ended != Some(len) {
+        } else {
             // SAFETY: the tasks that the child ended are left to the parent, which has not arrived either.
-            unsafe { self.wait(batch, ended.unwrap_or(0)) };
+            unsafe { self.wait_after(child, step, batch) };
         }
     }
 
@@ -75,6 +71,7 @@ impl Worker {
     #[cold]
     #[inline(never)]
     unsafe fn fork_without_child(&self, batch: NonNull<Header>) {
+        self.forks_to_look.set(FORKS_PER_LOOK);
         if thread::panicking() {
             // SAFETY: as the caller says. A fiber never suspends while its thread unwinds.
             return unsafe { run_inline(batch) };
@@ -96,6 +93,23 @@ impl Worker {
         self.push(Job { batch, tasks: 0..header.len() });
         // SAFETY: the parent has not arrived.
         unsafe { self.wait(batch, 0) };
+    }
+
+    /// Recycles a child that did not end all tasks if it is free, and waits for the others.
+    ///
+    /// # Safety
+    ///
+    /// `step` is how the child came back, and the parent, which is the running fiber, has not arrived for the tasks that it
+    /// ended, nor for itself.
+    #[cold]
+    #[inline(never)]
+    unsafe fn wait_after(&self, child: FiberRef, step: Step, batch: NonNull<Header>) {
+        let ended = step.ended();
+        if ended.is_some() {
+            self.fibers.recycle(child);
+        }
+        // SAFETY: as the caller says.
+        unsafe { self.wait(batch, ended.unwrap_or(0)) };
     }
 
     /// Arrives for the parent, which is the running fiber, and for `ended` of its tasks, and suspends until all have.

@@ -160,19 +160,25 @@ impl<B> Deque<B> {
         if self.newest.get() == self.last.get() {
             self.grow();
         }
-        let base = self.shared.tail.load(Ordering::Relaxed);
+        // Read once: the compiler cannot know that the stores below leave it alone.
+        let shared = &*self.shared;
+        let base = shared.tail.load(Ordering::Relaxed);
         let end = base + tasks.len();
         // The tasks that were taken from the slot below are no longer part of it.
-        self.newest().end.store(base, Ordering::Relaxed);
+        let below = self.newest.get();
+        // SAFETY: as in `newest`.
+        unsafe { below.as_ref() }.end.store(base, Ordering::Relaxed);
         // SAFETY: the newest slot is not the last, so the next one lies within the allocation.
-        self.newest.set(unsafe { self.newest.get().add(1) });
-        let slot = self.newest();
+        let newest = unsafe { below.add(1) };
+        self.newest.set(newest);
+        // SAFETY: as in `newest`.
+        let slot = unsafe { newest.as_ref() };
         slot.batch.store(batch.as_ptr(), Ordering::Relaxed);
         slot.base.store(base, Ordering::Relaxed);
         slot.end.store(end, Ordering::Relaxed);
         slot.key.store(base + tasks.end - 1, Ordering::Relaxed);
         // ORDERING: Release publishes the slot and the batch; pairs with the loads of `tail` in `Stealer::steal`.
-        self.shared.tail.store(end, Ordering::Release);
+        shared.tail.store(end, Ordering::Release);
     }
 
     /// Takes the newest task.
@@ -191,19 +197,23 @@ impl<B> Deque<B> {
     /// Takes the highest position. The newest slot is in use, so there is one, unless a thief has it.
     #[inline]
     fn take(&self) -> Option<usize> {
-        let slot = self.newest();
-        let position = self.shared.tail.load(Ordering::Relaxed) - 1;
+        // Read once: the compiler cannot know that the fence leaves it alone.
+        let shared = &*self.shared;
+        let newest = self.newest.get();
+        let position = shared.tail.load(Ordering::Relaxed) - 1;
         // ORDERING: Release, although it publishes nothing new: a thief that reads this value rather than the one stored
         // by `push` must see what `push` published.
-        self.shared.tail.store(position, Ordering::Release);
+        shared.tail.store(position, Ordering::Release);
         light_fence();
         // ORDERING: Relaxed after the fence; pairs with the heavy fence in `Stealer::steal`.
-        if self.shared.head.load(Ordering::Relaxed) > position && !self.settle(position) {
+        if shared.head.load(Ordering::Relaxed) > position && !self.settle(position) {
             return None;
         }
+        // SAFETY: as in `newest`.
+        let slot = unsafe { newest.as_ref() };
         if position == slot.base.load(Ordering::Relaxed) {
             // SAFETY: a slot in use is not the first, so the one before it lies within the allocation.
-            self.newest.set(unsafe { self.newest.get().sub(1) });
+            self.newest.set(unsafe { newest.sub(1) });
         }
         Some(slot.key.load(Ordering::Relaxed) - position)
     }

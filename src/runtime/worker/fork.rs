@@ -38,7 +38,8 @@ impl Worker {
     pub(crate) unsafe fn fork(&self, batch: NonNull<Header>, len: usize) {
         let forks = self.forks_to_look.get() - 1;
         self.forks_to_look.set(forks);
-        let parent = self.current_fiber();
+        // SAFETY: the caller runs on a fiber, so there is a current one.
+        let parent = unsafe { self.current.get().unwrap_unchecked() };
         if forks == 0 || self.has_ready() || thread::panicking() || parent.record().stopped().is_some() {
             // SAFETY: as the caller says.
             return unsafe { self.fork_without_child(batch) };

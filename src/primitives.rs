@@ -29,7 +29,7 @@ mod imp {
     }
 
     /// Orders this thread's earlier accesses before its later ones, for the thread that runs often.
-    pub(crate) use crate::runtime::fence::{heavy_fence, light_fence};
+    pub(crate) use crate::runtime::fence::{LightFence, heavy_fence};
 }
 
 #[cfg(all(test, yieldtasks_loom))]
@@ -73,8 +73,17 @@ mod imp {
         }
     }
 
-    pub(crate) fn light_fence() {
-        fence(Ordering::SeqCst);
+    #[derive(Clone, Copy, Debug)]
+    pub(crate) struct LightFence;
+
+    impl LightFence {
+        pub(crate) fn new() -> Self {
+            Self
+        }
+
+        pub(crate) fn pass(self) {
+            fence(Ordering::SeqCst);
+        }
     }
 
     pub(crate) fn heavy_fence() {

@@ -36,7 +36,7 @@
 //! The jobs that come from outside the executor go through [`Injector`], which is crossbeam's: there every party may
 //! push, and none is in a hurry. Its worker deque would serve here as well, but its owner pays a full fence for each task.
 
-use crate::primitives::{AtomicPtr, AtomicUsize, Mutex, Ordering, heavy_fence, light_fence};
+use crate::primitives::{AtomicPtr, AtomicUsize, LightFence, Mutex, Ordering, heavy_fence};
 use crossbeam_utils::CachePadded;
 use std::cell::Cell;
 use std::marker::PhantomData;
@@ -111,6 +111,7 @@ pub(crate) struct Deque<B> {
     first: Cell<NonNull<Slot<B>>>,
     newest: Cell<NonNull<Slot<B>>>,
     last: Cell<NonNull<Slot<B>>>,
+    fence: LightFence,
     _one_owner: PhantomData<*mut B>,
 }
 
@@ -138,6 +139,7 @@ impl<B> Deque<B> {
             first: Cell::new(first),
             newest: Cell::new(first),
             last: Cell::new(last),
+            fence: LightFence::new(),
             _one_owner: PhantomData,
         }
     }
@@ -204,7 +206,7 @@ impl<B> Deque<B> {
         // ORDERING: Release, although it publishes nothing new: a thief that reads this value rather than the one stored
         // by `push` must see what `push` published.
         shared.tail.store(position, Ordering::Release);
-        light_fence();
+        self.fence.pass();
         // ORDERING: Relaxed after the fence; pairs with the heavy fence in `Stealer::steal`.
         if shared.head.load(Ordering::Relaxed) > position && !self.settle(position) {
             return None;

@@ -6,7 +6,7 @@
 //! goes to sleep. So the frequent side pays nothing but a compiler fence, and the rare side asks the kernel to run a full
 //! fence on every core that executes this process (`membarrier`, Linux 4.14 and later). After [`heavy_fence`] returns,
 //! every other thread has passed a full fence at some point between its call and its return, which may be taken to stand
-//! where the thread's [`light_fence`] stands.
+//! where the thread's [`LightFence`] stands.
 //!
 //! Where the system call is missing or refused, both are `fence(SeqCst)`.
 
@@ -30,7 +30,6 @@ mod kernel {
         });
     }
 
-    #[inline]
     pub(super) fn available() -> bool {
         // ORDERING: Relaxed. Threads that use the fences are started after `register` returned.
         AVAILABLE.load(Ordering::Relaxed)
@@ -45,7 +44,6 @@ mod kernel {
 mod kernel {
     pub(super) fn register() {}
 
-    #[inline]
     pub(super) fn available() -> bool {
         false
     }
@@ -59,16 +57,31 @@ pub(crate) fn register() {
 }
 
 /// The fence of the frequent side. Pairs with [`heavy_fence`].
-#[inline]
-pub(crate) fn light_fence() {
-    if kernel::available() {
-        compiler_fence(Ordering::SeqCst);
-    } else {
-        fence(Ordering::SeqCst);
+///
+/// Remembers which kind of fence it takes, where its user finds that without a detour to a static variable.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LightFence {
+    /// Whether the kernel runs the full fence on behalf of this side. Once that is so, it stays so; a fence made before
+    /// that is a full one.
+    by_kernel: bool,
+}
+
+impl LightFence {
+    pub(crate) fn new() -> Self {
+        Self { by_kernel: kernel::available() }
+    }
+
+    #[inline]
+    pub(crate) fn pass(self) {
+        if self.by_kernel {
+            compiler_fence(Ordering::SeqCst);
+        } else {
+            fence(Ordering::SeqCst);
+        }
     }
 }
 
-/// The fence of the rare side. Pairs with [`light_fence`], and with any other full fence.
+/// The fence of the rare side. Pairs with [`LightFence`], and with any other full fence.
 pub(crate) fn heavy_fence() {
     fence(Ordering::SeqCst);
     if kernel::available() {

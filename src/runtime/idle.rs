@@ -20,7 +20,7 @@
 //! A fiber that becomes ready wakes one particular worker, its home ([`Idle::wake`]), and the look before parking includes
 //! the inbox, so the same argument holds.
 
-use crate::primitives::{AtomicUsize, Condvar, Mutex, Ordering, fence, heavy_fence, light_fence};
+use crate::primitives::{AtomicUsize, Condvar, LightFence, Mutex, Ordering, fence, heavy_fence};
 
 const ONE_SLEEPING: usize = 1;
 const ONE_SEARCHING: usize = 1 << (usize::BITS / 2);
@@ -35,6 +35,7 @@ pub(crate) struct Idle {
     /// Indices of the workers that sleep, latest last: the one whose caches are warmest is woken first.
     sleepers: Mutex<Vec<usize>>,
     parkers: Box<[Parker]>,
+    fence: LightFence,
 }
 
 /// What a worker does after its announcement was taken back.
@@ -53,13 +54,14 @@ impl Idle {
             counts: AtomicUsize::new(0),
             sleepers: Mutex::new(Vec::with_capacity(workers)),
             parkers: (0..workers).map(|_| Parker::new()).collect(),
+            fence: LightFence::new(),
         }
     }
 
     /// Tells that a worker's deque has new work (rule 1).
     #[inline]
     pub(crate) fn notify(&self) {
-        light_fence();
+        self.fence.pass();
         // ORDERING: Relaxed after the fence; pairs with the heavy fence in `announce`.
         if wants_waking(self.counts.load(Ordering::Relaxed)) {
             self.wake_one();

@@ -24,6 +24,7 @@ use crate::primitives::{AtomicPtr, Ordering};
 use crate::record::Record;
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 use std::cell::{Cell, UnsafeCell};
+use std::hint;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
@@ -143,10 +144,12 @@ impl FiberRef {
     unsafe fn switch(self, batch: Input) -> Step {
         // SAFETY: only the resumer touches the coroutine, and this is the only resumer.
         let coroutine = unsafe { &mut *self.get().coroutine.get() };
+        // SAFETY: only `retire` lets the body return, and nobody refers to the fiber afterwards.
+        unsafe { hint::assert_unchecked(!coroutine.done()) };
         match coroutine.resume(batch) {
             CoroutineResult::Yield(step) => step,
-            // An idle fiber that was told to end.
-            CoroutineResult::Return(()) => Step::finished(0),
+            // SAFETY: the body returns only when an idle fiber gets null, which only `retire` gives.
+            CoroutineResult::Return(()) => unsafe { hint::unreachable_unchecked() },
         }
     }
 
@@ -228,9 +231,11 @@ impl FiberRef {
     /// The fiber is idle, the caller is on its home worker's thread, and nobody uses the reference afterwards.
     pub(super) unsafe fn retire(self) -> StackSpace {
         let space = self.get().space;
-        // SAFETY: the fiber is idle and gets null, which lets its body return.
-        let step = unsafe { self.switch(ptr::null()) };
-        debug_assert_eq!(step, Step::finished(0));
+        // SAFETY: only the resumer touches the coroutine, and this is the only resumer.
+        let coroutine = unsafe { &mut *self.get().coroutine.get() };
+        // The fiber is idle and gets null, which lets its body return.
+        let result = coroutine.resume(ptr::null());
+        assert_eq!(result, CoroutineResult::Return(()), "an idle fiber that is told to end does so");
         // SAFETY: nobody refers to the fiber any more, says the caller.
         unsafe { self.0.drop_in_place() };
         space

@@ -36,6 +36,9 @@ pub(crate) type Payload = Box<dyn Any + Send>;
 
 /// The typed tasks of a batch.
 pub(crate) trait Tasks {
+    /// The length of every batch of such tasks, if it is known beforehand.
+    const LEN: Option<usize> = None;
+
     /// Runs the task `idx`: moves its item out and its result in. A panic of the user's function passes through.
     ///
     /// # Safety

@@ -4,12 +4,12 @@
 use super::Tasks;
 use std::any::type_name;
 use std::cell::UnsafeCell;
-use std::mem::{self, ManuallyDrop};
+use std::mem::{self, ManuallyDrop, MaybeUninit};
 
 /// One function and, later in the same place, its result.
 ///
 /// The states, which whoever claimed the task changes, and the parent reads after the join. They are for the destructor,
-/// and stay as they are where neither the function nor the result has one:
+/// and there are none where neither the function nor the result has one:
 ///
 /// | state | `place` holds |
 /// |---|---|
@@ -17,7 +17,8 @@ use std::mem::{self, ManuallyDrop};
 /// | `Started` | nothing: the function runs, or panicked |
 /// | `Ended` | the result |
 pub(crate) struct OnceTask<F, R> {
-    state: UnsafeCell<State>,
+    /// Initialised if tracked.
+    state: UnsafeCell<MaybeUninit<State>>,
     place: UnsafeCell<Place<F, R>>,
 }
 
@@ -38,9 +39,9 @@ impl<F, R> OnceTask<F, R> {
     const TRACKED: bool = mem::needs_drop::<F>() || mem::needs_drop::<R>();
 
     #[inline]
-    fn note(state: &mut State, now: State) {
+    fn note(state: &mut MaybeUninit<State>, now: State) {
         if Self::TRACKED {
-            *state = now;
+            state.write(now);
         }
     }
 }
@@ -49,7 +50,8 @@ impl<F: FnOnce() -> R, R> OnceTask<F, R> {
     #[inline]
     pub(crate) fn new(function: F) -> Self {
         let place = Place { function: ManuallyDrop::new(function) };
-        Self { state: UnsafeCell::new(State::Unstarted), place: UnsafeCell::new(place) }
+        let state = if Self::TRACKED { MaybeUninit::new(State::Unstarted) } else { MaybeUninit::uninit() };
+        Self { state: UnsafeCell::new(state), place: UnsafeCell::new(place) }
     }
 
     /// The result.
@@ -60,7 +62,6 @@ impl<F: FnOnce() -> R, R> OnceTask<F, R> {
     #[inline]
     pub(crate) unsafe fn take_result(&mut self) -> R {
         let state = self.state.get_mut();
-        debug_assert!(!Self::TRACKED || *state == State::Ended);
         Self::note(state, State::Started);
         let place = self.place.get_mut();
         // SAFETY: the place holds the result, says the caller, and the state says otherwise from here on.
@@ -93,7 +94,8 @@ impl<F, R> Drop for OnceTask<F, R> {
             return;
         }
         let place = self.place.get_mut();
-        match self.state.get_mut() {
+        // SAFETY: tracked, so initialised.
+        match unsafe { self.state.get_mut().assume_init() } {
             // SAFETY: the place holds the function, and this is the last access.
             State::Unstarted => unsafe { ManuallyDrop::drop(&mut place.function) },
             State::Started => {}
@@ -104,6 +106,8 @@ impl<F, R> Drop for OnceTask<F, R> {
 }
 
 impl<F: FnOnce() -> R, R> Tasks for OnceTask<F, R> {
+    const LEN: Option<usize> = Some(1);
+
     #[inline]
     unsafe fn run_task(&self, _idx: usize) {
         // SAFETY: the batch has one task, which is claimed once.
@@ -122,6 +126,8 @@ pub(crate) struct BothTasks<A, RA, B, RB> {
 }
 
 impl<A: FnOnce() -> RA, RA, B: FnOnce() -> RB, RB> Tasks for BothTasks<A, RA, B, RB> {
+    const LEN: Option<usize> = Some(2);
+
     #[inline]
     unsafe fn run_task(&self, idx: usize) {
         if idx == 0 {

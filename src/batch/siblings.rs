@@ -29,6 +29,7 @@ impl<B: Tasks> Siblings<B> {
 
     #[inline]
     pub(crate) fn from_origin(len: usize, tasks: B, origin: Origin) -> Self {
+        debug_assert!(B::LEN.is_none_or(|known| known == len));
         Self { header: Header::new(Self::TABLE, len, origin), tasks }
     }
 
@@ -104,7 +105,7 @@ impl<B: Tasks> Siblings<B> {
                     ended += 1;
                     // A job ends with the last task of the batch, or somebody else has the tasks after its end. Another
                     // job of the batch, if this worker has one, is left to the loop.
-                    if idx + 1 == self.header.len() {
+                    if idx + 1 == B::LEN.unwrap_or(self.header.len()) {
                         return;
                     }
                     match next() {

@@ -19,6 +19,8 @@ pub(crate) struct Root {
 }
 
 impl Tasks for Root {
+    const LEN: Option<usize> = Some(1);
+
     unsafe fn run_task(&self, _idx: usize) {
         if let Some(task) = self.task.take() {
             task.run_here();

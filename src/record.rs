@@ -65,6 +65,12 @@ impl Origin {
         self.control = ptr::null();
     }
 
+    /// Whether the siblings are to stop.
+    #[inline]
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stopped().is_some()
+    }
+
     /// Whether and why the siblings are to stop.
     #[inline]
     pub(crate) fn stopped(&self) -> Option<Stopped> {

@@ -8,6 +8,7 @@ use crate::current;
 use crate::path::TaskPath;
 use crate::record::{Origin, Record};
 use crate::runtime::Worker;
+use std::iter;
 use std::panic::{self, AssertUnwindSafe, Location};
 use std::ptr::NonNull;
 
@@ -16,6 +17,13 @@ use std::ptr::NonNull;
 pub(crate) struct Siblings<B> {
     header: Header,
     tasks: B,
+}
+
+/// What a loop over tasks left undone.
+enum Left {
+    Nothing,
+    /// The task it was at, which is stopped.
+    Stopped,
 }
 
 impl<B: Tasks> Siblings<B> {
@@ -90,55 +98,59 @@ impl<B: Tasks> Siblings<B> {
         record.begin(origin);
         let mut ended = 0;
         let mut idx = first;
-        loop {
-            let outcome = panic::catch_unwind(AssertUnwindSafe(|| {
-                loop {
-                    if !self.header.has_failed() {
-                        if let Some(why) = origin.stopped() {
-                            self.header.note(idx, Cause::Stopped(why));
-                        } else {
-                            record.set_idx(idx);
-                            // SAFETY: claimed, says the caller.
-                            unsafe { self.tasks.run_task(idx) };
-                        }
+        let outcome = panic::catch_unwind(AssertUnwindSafe(|| {
+            loop {
+                if !self.header.has_failed() {
+                    if origin.is_stopped() {
+                        return Left::Stopped;
                     }
-                    ended += 1;
-                    // A job ends with the last task of the batch, or somebody else has the tasks after its end. Another
-                    // job of the batch, if this worker has one, is left to the loop.
-                    if idx + 1 == B::LEN.unwrap_or(self.header.len()) {
-                        return;
-                    }
-                    match next() {
-                        Some(claimed) => idx = claimed,
-                        None => return,
-                    }
+                    record.set_idx(idx);
+                    // SAFETY: claimed, says the caller.
+                    unsafe { self.tasks.run_task(idx) };
                 }
-            }));
-            let Err(payload) = outcome else {
-                return ended;
-            };
-            self.note_unwound(idx, payload, record);
-            ended += 1;
-            match next() {
-                Some(claimed) => idx = claimed,
-                None => return ended,
+                ended += 1;
+                // A job ends with the last task of the batch, or somebody else has the tasks after its end. Another
+                // job of the batch, if this worker has one, is left to the loop.
+                if idx + 1 == B::LEN.unwrap_or(self.header.len()) {
+                    return Left::Nothing;
+                }
+                match next() {
+                    Some(claimed) => idx = claimed,
+                    None => return Left::Nothing,
+                }
             }
+        }));
+        match outcome {
+            Ok(Left::Nothing) => ended,
+            Ok(Left::Stopped) => ended + self.give_up(idx, None, record, next),
+            Err(payload) => ended + self.give_up(idx, Some(payload), record, next),
         }
     }
 
-    /// Notes that the task `idx` has unwound: from a panic, or because it was stopped.
+    /// Notes why the task `idx` has no result, and counts it and what `next` claims, none of which starts.
     #[cold]
     #[inline(never)]
-    fn note_unwound(&self, idx: usize, payload: Payload, record: &Record) {
+    fn give_up(
+        &self,
+        idx: usize,
+        payload: Option<Payload>,
+        record: &Record,
+        next: impl FnMut() -> Option<usize>,
+    ) -> usize {
         // SAFETY: the batch is shared by now.
         let stopped = unsafe { self.header.origin() }.stopped();
-        match stopped {
-            Some(why) if payload.is::<Cancelled>() => self.header.note(idx, Cause::Stopped(why)),
-            _ => {
-                let path = record.path_of(&payload);
-                self.header.fail(idx, payload, path);
-            }
+        match (payload, stopped) {
+            (Some(payload), None) => self.fail(idx, payload, record),
+            (Some(payload), Some(_)) if !payload.is::<Cancelled>() => self.fail(idx, payload, record),
+            (_, Some(why)) => self.header.note(idx, Cause::Stopped(why)),
+            (None, None) => unreachable!("a control that was stopped remains so"),
         }
+        1 + iter::from_fn(next).count()
+    }
+
+    fn fail(&self, idx: usize, payload: Payload, record: &Record) {
+        let path = record.path_of(&payload);
+        self.header.fail(idx, payload, path);
     }
 }
 

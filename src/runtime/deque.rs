@@ -107,7 +107,8 @@ struct Shared<B> {
 pub(crate) struct Deque<B> {
     shared: Arc<Shared<B>>,
     /// The slots of `shared`, which only the owner replaces: the first, which is never used, so that there always is a
-    /// newest; the newest in use, or the first; and the last.
+    /// newest; the newest in use, or the first; and the last. `shared` keeps the slots alive until `grow` replaces them, and
+    /// no reference to one survives that.
     first: Cell<NonNull<Slot<B>>>,
     newest: Cell<NonNull<Slot<B>>>,
     last: Cell<NonNull<Slot<B>>>,
@@ -168,12 +169,12 @@ impl<B> Deque<B> {
         let end = base + tasks.len();
         // The tasks that were taken from the slot below are no longer part of it.
         let below = self.newest.get();
-        // SAFETY: as in `newest`.
+        // SAFETY: see `newest`.
         unsafe { below.as_ref() }.end.store(base, Ordering::Relaxed);
         // SAFETY: the newest slot is not the last, so the next one lies within the allocation.
         let newest = unsafe { below.add(1) };
         self.newest.set(newest);
-        // SAFETY: as in `newest`.
+        // SAFETY: see `newest`.
         let slot = unsafe { newest.as_ref() };
         slot.batch.store(batch.as_ptr(), Ordering::Relaxed);
         slot.base.store(base, Ordering::Relaxed);
@@ -186,38 +187,67 @@ impl<B> Deque<B> {
     /// Takes the newest task.
     #[inline]
     pub(crate) fn pop(&self) -> Option<(NonNull<B>, usize)> {
-        let batch = NonNull::new(self.newest().batch.load(Ordering::Relaxed))?;
-        self.take().map(|idx| (batch, idx))
+        let newest = self.newest.get();
+        // SAFETY: see `newest`.
+        let batch = NonNull::new(unsafe { newest.as_ref() }.batch.load(Ordering::Relaxed))?;
+        let position = self.lower_tail();
+        if !self.is_wanted(position) || self.settle(position) {
+            Some((batch, self.take(newest, position)))
+        } else {
+            None
+        }
     }
 
-    /// Takes the newest task if it is one of `batch`.
+    /// Takes the newest task if it is one of `batch`, unless a thief seems to have it: then [`pop`](Self::pop) decides.
+    ///
+    /// Nothing is called here, so a caller need not save what it has in registers.
     #[inline]
     pub(crate) fn pop_of(&self, batch: NonNull<B>) -> Option<usize> {
-        if self.newest().batch.load(Ordering::Relaxed) == batch.as_ptr() { self.take() } else { None }
-    }
-
-    /// Takes the highest position. The newest slot is in use, so there is one, unless a thief has it.
-    #[inline]
-    fn take(&self) -> Option<usize> {
-        // Read once: the compiler cannot know that the fence leaves it alone.
-        let shared = &*self.shared;
         let newest = self.newest.get();
-        let position = shared.tail.load(Ordering::Relaxed) - 1;
-        // ORDERING: Release, although it publishes nothing new: a thief that reads this value rather than the one stored
-        // by `push` must see what `push` published.
-        shared.tail.store(position, Ordering::Release);
-        self.fence.pass();
-        // ORDERING: Relaxed after the fence; pairs with the heavy fence in `Stealer::steal`.
-        if shared.head.load(Ordering::Relaxed) > position && !self.settle(position) {
+        // SAFETY: see `newest`.
+        if unsafe { newest.as_ref() }.batch.load(Ordering::Relaxed) != batch.as_ptr() {
             return None;
         }
-        // SAFETY: as in `newest`.
+        let position = self.lower_tail();
+        if self.is_wanted(position) {
+            // Nothing was taken. A thief that saw the lower tail has given way, and another may take the task.
+            // ORDERING: Release, as in `lower_tail`.
+            self.shared.tail.store(position + 1, Ordering::Release);
+            return None;
+        }
+        Some(self.take(newest, position))
+    }
+
+    /// Announces to take the highest position, which it returns. The newest slot is in use, so there is one, unless a thief
+    /// has it.
+    #[inline]
+    fn lower_tail(&self) -> usize {
+        let tail = &self.shared.tail;
+        let position = tail.load(Ordering::Relaxed) - 1;
+        // ORDERING: Release, although it publishes nothing new: a thief that reads this value rather than the one stored
+        // by `push` must see what `push` published.
+        tail.store(position, Ordering::Release);
+        self.fence.pass();
+        position
+    }
+
+    /// Whether a thief has announced to take `position`, which the owner has announced to take.
+    #[inline]
+    fn is_wanted(&self, position: usize) -> bool {
+        // ORDERING: Relaxed after the fence in `lower_tail`; pairs with the heavy fence in `Stealer::steal`.
+        self.shared.head.load(Ordering::Relaxed) > position
+    }
+
+    /// Takes `position`, which is the owner's, from the newest slot. Gives the index of the task.
+    #[inline]
+    fn take(&self, newest: NonNull<Slot<B>>, position: usize) -> usize {
+        // SAFETY: see `newest`.
         let slot = unsafe { newest.as_ref() };
         if position == slot.base.load(Ordering::Relaxed) {
             // SAFETY: a slot in use is not the first, so the one before it lies within the allocation.
             self.newest.set(unsafe { newest.sub(1) });
         }
-        Some(slot.key.load(Ordering::Relaxed) - position)
+        slot.key.load(Ordering::Relaxed) - position
     }
 
     /// Decides who gets `position`, which a thief has announced to take. Returns whether the owner does; if not, the deque
@@ -258,12 +288,6 @@ impl<B> Deque<B> {
         self.last.set(last);
         // Thieves look at slots under the lock only, so the former ones can be freed with it.
         thieves.slots = slots;
-    }
-
-    #[inline]
-    fn newest(&self) -> &Slot<B> {
-        // SAFETY: `shared` keeps the slots alive until `grow` replaces them, and no reference from here survives that.
-        unsafe { self.newest.get().as_ref() }
     }
 }
 

@@ -32,25 +32,43 @@ use std::sync::Arc;
 type Input = *const Header;
 
 /// How a resume of a fiber ended: a word, so that it crosses the switch in a register.
+///
+/// | word | meaning |
+/// |---|---|
+/// | null | the task waits for something |
+/// | even | the task has yielded to the fiber at that address |
+/// | odd | the fiber is free, having ended half as many tasks for which nobody has arrived yet |
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "a finished fiber must be recycled, a suspended one must not"]
-pub(super) struct Step(usize);
+pub(super) struct Step(*mut Fiber);
 
 impl Step {
     /// The task waits for something.
-    pub(super) const SUSPENDED: Self = Self(usize::MAX);
+    pub(super) const SUSPENDED: Self = Self(ptr::null_mut());
 
     /// The fiber is free, having ended that many tasks for which nobody has arrived yet.
     #[inline]
     pub(super) fn finished(ended: usize) -> Self {
-        debug_assert_ne!(ended, usize::MAX);
-        Self(ended)
+        Self(ptr::without_provenance_mut(2 * ended + 1))
+    }
+
+    /// The task has yielded, and `next` goes on. Who resumed the task does not see to that unless it is the loop, but
+    /// suspends with the same step.
+    #[inline]
+    pub(super) fn handed(next: FiberRef) -> Self {
+        Self(next.0.as_ptr())
     }
 
     /// How many tasks the fiber ended, if it is free.
     #[inline]
     pub(super) fn ended(self) -> Option<usize> {
-        (self != Self::SUSPENDED).then_some(self.0)
+        (self.0.addr() % 2 == 1).then_some(self.0.addr() / 2)
+    }
+
+    /// The fiber that goes on, if it is clear which. The fiber that was resumed is not free then.
+    #[inline]
+    pub(super) fn next(self) -> Option<FiberRef> {
+        if self.0.addr() % 2 == 1 { None } else { NonNull::new(self.0).map(FiberRef) }
     }
 }
 
@@ -195,11 +213,11 @@ impl FiberRef {
     ///
     /// The caller runs on this fiber.
     #[inline(always)] // See `Worker::yield_now`.
-    pub(super) unsafe fn suspend(self) {
+    pub(super) unsafe fn suspend(self, step: Step) {
         self.get().resumer.set(Resumer::Loop);
         // SAFETY: the yielder was noted when the fiber first ran, and its address does not change.
         let yielder = unsafe { &*self.get().yielder.get() };
-        yielder.suspend(Step::SUSPENDED);
+        yielder.suspend(step);
     }
 
     /// Makes an idle fiber of `worker` on a stack that nothing uses.

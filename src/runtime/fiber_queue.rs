@@ -4,35 +4,53 @@ use super::fiber::FiberRef;
 use std::cell::Cell;
 
 /// A queue of fibers of one worker, first in, first out.
+///
+/// The fibers form a ring: the last one is linked to the first.
 #[derive(Debug)]
 pub(super) struct FiberQueue {
-    first: Cell<Option<FiberRef>>,
     last: Cell<Option<FiberRef>>,
 }
 
 impl FiberQueue {
     pub(super) fn new() -> Self {
-        Self { first: Cell::new(None), last: Cell::new(None) }
+        Self { last: Cell::new(None) }
     }
 
     #[inline]
     pub(super) fn is_empty(&self) -> bool {
-        self.first.get().is_none()
+        self.last.get().is_none()
     }
 
-    #[inline]
     pub(super) fn push(&self, fiber: FiberRef) {
-        fiber.set_next(None);
         match self.last.replace(Some(fiber)) {
-            Some(last) if !self.is_empty() => last.set_next(Some(fiber)),
-            _ => self.first.set(Some(fiber)),
+            Some(last) => {
+                fiber.set_next(last.next());
+                last.set_next(Some(fiber));
+            }
+            None => fiber.set_next(Some(fiber)),
         }
     }
 
-    #[inline]
     pub(super) fn pop(&self) -> Option<FiberRef> {
-        let first = self.first.get()?;
-        self.first.set(first.next());
+        let last = self.last.get()?;
+        let first = last.next()?;
+        if first == last {
+            self.last.set(None);
+        } else {
+            last.set_next(first.next());
+        }
         Some(first)
+    }
+
+    /// Takes the first fiber and puts `fiber` last, unless the queue is empty.
+    #[inline]
+    pub(super) fn rotate(&self, fiber: FiberRef) -> Option<FiberRef> {
+        let last = self.last.get()?;
+        let first = last.next();
+        last.set_next(Some(fiber));
+        // If there was one fiber only, it has just been linked to `fiber`, which therefore makes a ring of its own.
+        fiber.set_next(first?.next());
+        self.last.set(Some(fiber));
+        first
     }
 }

@@ -23,9 +23,6 @@ use std::ptr::{self, NonNull};
 use std::sync::Arc;
 use std::thread;
 
-/// A fiber that yields where there is nothing else to run makes its worker look at other workers every so many times.
-const YIELDS_PER_SEARCH: u32 = 256;
-
 /// One worker of a runtime; lives on its thread.
 pub(crate) struct Worker {
     shared: Arc<Shared>,
@@ -42,11 +39,14 @@ pub(crate) struct Worker {
     ready: FiberQueue,
     /// Fibers that let others go first.
     yielded: FiberQueue,
-    yields: Cell<u32>,
+    /// Counts calls of `yield_now`. At zero, which it wraps to, the worker looks at other workers although fibers of its own
+    /// have yielded.
+    yields: Cell<u8>,
     /// How many forks from here the next look for others is due. Never zero between forks.
     forks_to_look: Cell<u32>,
     /// Whose turn it is between yielded fibers and new tasks.
     turn: Cell<Turn>,
+    /// The running fiber, or the one that ran last. `None` where the loop itself could come upon code of a user.
     current: Cell<Option<FiberRef>>,
     context: Cell<*const Context<'static>>,
     thefts: Cell<Thefts>,
@@ -196,7 +196,7 @@ impl Worker {
     pub(crate) fn suspend(&self) {
         let fiber = self.current_fiber();
         // SAFETY: the current fiber is the one that runs.
-        unsafe { fiber.suspend() };
+        unsafe { fiber.suspend(Step::SUSPENDED) };
     }
 
     /// See [`yield_now`](crate::yield_now).
@@ -209,12 +209,21 @@ impl Worker {
             why.unwind();
         }
         self.yields.set(self.yields.get().wrapping_add(1));
-        let alone = self.yielded.is_empty() && self.has_nothing_else();
-        if alone && !self.is_time_to_search() {
-            return;
-        }
-        self.yielded.push(self.current_fiber());
-        self.suspend();
+        // The switch waits for this value, so it is asked for first.
+        let fiber = self.current_fiber();
+        let is_clear = !self.is_time_to_search() && self.has_nothing_else();
+        let step = if is_clear {
+            // The loop need not find out again whose turn it is.
+            match self.yielded.rotate(fiber) {
+                Some(next) => Step::handed(next),
+                None => return,
+            }
+        } else {
+            self.yielded.push(fiber);
+            Step::SUSPENDED
+        };
+        // SAFETY: the current fiber is the one that runs.
+        unsafe { fiber.suspend(step) };
     }
 
     /// Whether there is neither a ready fiber, nor a task of this worker's own, nor one from outside.
@@ -265,8 +274,8 @@ impl Worker {
     /// Runs tasks until the runtime is closed and nothing is in hand.
     pub(super) fn run(&self) {
         current::enter_worker(self, || {
-            while let Some(next) = self.next_yielded().map(Next::Resume).or_else(|| self.next()) {
-                let (fiber, step) = match next {
+            while let Some(next) = self.next() {
+                let (mut fiber, mut step) = match next {
                     Next::Resume(fiber) => {
                         self.current.set(Some(fiber));
                         // SAFETY: the fiber was ready or yielded, and this is the loop.
@@ -279,33 +288,30 @@ impl Worker {
                             (fiber, unsafe { fiber.start(batch, first) })
                         }
                         Err(error) => {
+                            self.current.set(None);
                             // SAFETY: the task was claimed and has not arrived, so the batch is live.
                             unsafe { refuse(batch, first, &error) };
                             continue;
                         }
                     },
                 };
-                self.current.set(None);
-                if step != Step::SUSPENDED {
+                while let Some(next) = step.next() {
+                    fiber = next;
+                    self.current.set(Some(fiber));
+                    // SAFETY: the fiber had yielded, and this is the loop.
+                    step = unsafe { fiber.resume() };
+                }
+                if step.ended().is_some() {
                     self.fibers.recycle(fiber);
                 }
             }
         });
     }
 
-    /// The fiber that yielded first, if it is clear that it is its turn.
-    #[inline]
-    fn next_yielded(&self) -> Option<FiberRef> {
-        if self.yielded.is_empty() || self.is_time_to_search() || !self.has_nothing_else() {
-            return None;
-        }
-        self.yielded.pop()
-    }
-
     /// Whether to look at other workers although fibers of this one have yielded, and would be resumed.
     #[inline]
     fn is_time_to_search(&self) -> bool {
-        self.yields.get().is_multiple_of(YIELDS_PER_SEARCH)
+        self.yields.get() == 0
     }
 
     /// Decides what runs next (invariant 5 of the design); `None` when the runtime has ended.

@@ -38,8 +38,7 @@ impl Worker {
     pub(crate) unsafe fn fork(&self, batch: NonNull<Header>, len: usize) {
         let forks = self.forks_to_look.get() - 1;
         self.forks_to_look.set(forks);
-        // SAFETY: the caller runs on a fiber, so there is a current one.
-        let parent = unsafe { self.current.get().unwrap_unchecked() };
+        let parent = self.current_fiber();
         if forks == 0 || self.has_ready() || thread::panicking() || parent.record().stopped().is_some() {
             // SAFETY: as the caller says.
             return unsafe { self.fork_without_child(batch) };
@@ -93,7 +92,7 @@ impl Worker {
         unsafe { header.origin_mut() }.inherit(parent.record());
         self.push(Job { batch, tasks: 0..header.len() });
         // SAFETY: the parent has not arrived.
-        unsafe { self.wait(batch, 0) };
+        unsafe { self.wait(batch, 0, Step::SUSPENDED) };
     }
 
     /// Recycles a child that did not end all tasks if it is free, and waits for the others.
@@ -110,25 +109,29 @@ impl Worker {
             self.fibers.recycle(child);
         }
         // SAFETY: as the caller says.
-        unsafe { self.wait(batch, ended.unwrap_or(0)) };
+        unsafe { self.wait(batch, ended.unwrap_or(0), step.next().map_or(Step::SUSPENDED, Step::handed)) };
     }
 
-    /// Arrives for the parent, which is the running fiber, and for `ended` of its tasks, and suspends until all have.
+    /// Arrives for the parent, which is the running fiber, and for `ended` of its tasks, and suspends by `step` until all have.
     ///
     /// # Safety
     ///
     /// Neither the parent nor those tasks have arrived.
     #[cold]
     #[inline(never)]
-    unsafe fn wait(&self, batch: NonNull<Header>, ended: usize) {
+    unsafe fn wait(&self, batch: NonNull<Header>, ended: usize, step: Step) {
         // SAFETY: the parent has not arrived, so the batch is live.
         let header = unsafe { batch.as_ref() };
+        let parent = self.current_fiber();
         // SAFETY: this is the parent, before it arrives.
-        unsafe { header.set_waiter(Waiter::Fiber(self.current_fiber())) };
+        unsafe { header.set_waiter(Waiter::Fiber(parent)) };
         // SAFETY: as the caller says.
         let arrival = unsafe { Header::count_down(batch, ended + 1) };
+        // A child that has yielded has not ended its task, so its step is passed on.
+        debug_assert!(arrival == Arrival::Earlier || step == Step::SUSPENDED);
         if arrival == Arrival::Earlier {
-            self.suspend();
+            // SAFETY: the parent is the running fiber.
+            unsafe { parent.suspend(step) };
         }
     }
 }

@@ -22,7 +22,7 @@ mod task;
 
 pub(crate) use header::Header;
 pub(crate) use join_counter::{Arrival, JoinCounter};
-pub(crate) use map::MapTasks;
+pub(crate) use map::{Items, ItemsInFrame, MapTasks};
 pub(crate) use once::{BothTasks, OnceTask};
 pub(crate) use run::{Inline, run_inline, run_on};
 pub(crate) use siblings::Siblings;

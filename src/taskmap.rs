@@ -10,7 +10,7 @@ pub use future::TaskMapFuture;
 pub use outcomes::try_yield_taskmap;
 pub use policy::{Here, Place, TaskMap};
 
-use crate::batch::{self, BothTasks, Header, MapTasks, OnceTask, Siblings};
+use crate::batch::{self, BothTasks, Header, Items, ItemsInFrame, MapTasks, OnceTask, Siblings};
 use crate::control::stop_if_told;
 use crate::current::{self, Context};
 use crate::global::global;
@@ -230,11 +230,12 @@ where
     I: IntoIterator<Item = T>,
     F: Fn(T) -> R,
 {
-    let items: Vec<T> = data.into_iter().collect();
-    if items.is_empty() {
+    let mut frame = ItemsInFrame::new();
+    let items = Items::collect(data.into_iter(), &mut frame);
+    let len = items.len();
+    if len == 0 {
         return Vec::new();
     }
-    let len = items.len();
     let mut siblings = Siblings::new(len, MapTasks::new(f, items), site);
     run(siblings.header(), len);
     // SAFETY: `run` returns when all tasks have ended, and `ended` when none has failed.

@@ -81,6 +81,12 @@ mod imp {
             Self
         }
 
+        pub(crate) fn is_by_kernel(self) -> bool {
+            false
+        }
+
+        pub(crate) fn in_compiler() {}
+
         pub(crate) fn pass(self) {
             fence(Ordering::SeqCst);
         }

@@ -71,10 +71,21 @@ impl LightFence {
         Self { by_kernel: kernel::available() }
     }
 
+    /// Whether the kernel runs the full fence, so that [`in_compiler`](Self::in_compiler) is enough.
+    pub(crate) fn is_by_kernel(self) -> bool {
+        self.by_kernel
+    }
+
+    /// The part of the fence that is always passed.
+    #[inline]
+    pub(crate) fn in_compiler() {
+        compiler_fence(Ordering::SeqCst);
+    }
+
     #[inline]
     pub(crate) fn pass(self) {
         if self.by_kernel {
-            compiler_fence(Ordering::SeqCst);
+            Self::in_compiler();
         } else {
             fence(Ordering::SeqCst);
         }

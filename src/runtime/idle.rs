@@ -25,12 +25,15 @@ use crate::primitives::{AtomicUsize, Condvar, LightFence, Mutex, Ordering, fence
 const ONE_SLEEPING: usize = 1;
 const ONE_SEARCHING: usize = 1 << (usize::BITS / 2);
 const SLEEPING: usize = ONE_SEARCHING - 1;
+/// Set, once and for all, where the light fence is a full one.
+const FULL_FENCES: usize = 1 << (usize::BITS - 1);
 
 /// The idle workers of an executor.
 #[derive(Debug)]
 pub(crate) struct Idle {
     /// Low half: workers that sleep. High half: workers that search. Changed under the lock where sleepers change, so
-    /// that the low half is the length of the list.
+    /// that the low half is the length of the list. The highest bit is apart: it makes the word differ from zero, so that who
+    /// makes work visible takes the way on which there is a fence.
     counts: AtomicUsize,
     /// Indices of the workers that sleep, latest last: the one whose caches are warmest is woken first.
     sleepers: Mutex<Vec<usize>>,
@@ -50,17 +53,28 @@ pub(crate) enum Awake {
 
 impl Idle {
     pub(crate) fn new(workers: usize) -> Self {
+        let fence = LightFence::new();
         Self {
-            counts: AtomicUsize::new(0),
+            counts: AtomicUsize::new(if fence.is_by_kernel() { 0 } else { FULL_FENCES }),
             sleepers: Mutex::new(Vec::with_capacity(workers)),
             parkers: (0..workers).map(|_| Parker::new()).collect(),
-            fence: LightFence::new(),
+            fence,
         }
     }
 
     /// Tells that a worker's deque has new work (rule 1).
     #[inline]
     pub(crate) fn notify(&self) {
+        LightFence::in_compiler();
+        // ORDERING: Relaxed after the fence, or else the bit for full fences is set and the load does not count.
+        if self.counts.load(Ordering::Relaxed) != 0 {
+            self.notify_if_wanted();
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn notify_if_wanted(&self) {
         self.fence.pass();
         // ORDERING: Relaxed after the fence; pairs with the heavy fence in `announce`.
         if wants_waking(self.counts.load(Ordering::Relaxed)) {
@@ -116,7 +130,7 @@ impl Idle {
     /// Asks to search (rule 2). Whoever gets `true` calls [`stop_searching`](Self::stop_searching) or
     /// [`announce`](Self::announce) in the end.
     pub(crate) fn start_searching(&self) -> bool {
-        let searching = self.counts.load(Ordering::Relaxed) / ONE_SEARCHING;
+        let searching = searching(self.counts.load(Ordering::Relaxed));
         if 2 * searching >= self.parkers.len() {
             return false;
         }
@@ -127,7 +141,7 @@ impl Idle {
     /// Ends a search that found something to do (rule 3). `is_more` looks at every place where others could find more.
     pub(crate) fn stop_searching(&self, is_more: impl FnOnce() -> bool) {
         let before = self.counts.fetch_sub(ONE_SEARCHING, Ordering::Relaxed);
-        if before / ONE_SEARCHING == 1 && wants_waking(before - ONE_SEARCHING) {
+        if searching(before) == 1 && wants_waking(before - ONE_SEARCHING) {
             heavy_fence();
             if is_more() {
                 self.wake_one();
@@ -170,7 +184,13 @@ impl Idle {
 /// Whether new work should wake a sleeper: somebody sleeps and nobody searches.
 #[inline]
 fn wants_waking(counts: usize) -> bool {
-    counts != 0 && counts <= SLEEPING
+    counts & SLEEPING != 0 && searching(counts) == 0
+}
+
+/// How many workers search.
+#[inline]
+fn searching(counts: usize) -> usize {
+    (counts & !FULL_FENCES) / ONE_SEARCHING
 }
 
 /// Where one worker parks. Holds at most one wake-up, which only a party that took the worker off the list gives.

@@ -126,6 +126,15 @@ pub(crate) struct Stealer<B> {
     shared: Arc<Shared<B>>,
 }
 
+impl<B> Shared<B> {
+    /// Whether a thief has announced to take `position`, which the owner has announced to take.
+    #[inline]
+    fn is_wanted(&self, position: usize) -> bool {
+        // ORDERING: Relaxed after the fence in `lower_tail`; pairs with the heavy fence in `Stealer::steal`.
+        self.head.load(Ordering::Relaxed) > position
+    }
+}
+
 impl<B> Deque<B> {
     pub(crate) fn new() -> Self {
         let slots = vacant_slots(INITIAL_SLOTS);
@@ -190,8 +199,9 @@ impl<B> Deque<B> {
         let newest = self.newest.get();
         // SAFETY: see `newest`.
         let batch = NonNull::new(unsafe { newest.as_ref() }.batch.load(Ordering::Relaxed))?;
-        let position = self.lower_tail();
-        if !self.is_wanted(position) || self.settle(position) {
+        let shared = &*self.shared;
+        let position = self.lower_tail(shared);
+        if !shared.is_wanted(position) || self.settle(position) {
             Some((batch, self.take(newest, position)))
         } else {
             None
@@ -208,11 +218,12 @@ impl<B> Deque<B> {
         if unsafe { newest.as_ref() }.batch.load(Ordering::Relaxed) != batch.as_ptr() {
             return None;
         }
-        let position = self.lower_tail();
-        if self.is_wanted(position) {
+        let shared = &*self.shared;
+        let position = self.lower_tail(shared);
+        if shared.is_wanted(position) {
             // Nothing was taken. A thief that saw the lower tail has given way, and another may take the task.
             // ORDERING: Release, as in `lower_tail`.
-            self.shared.tail.store(position + 1, Ordering::Release);
+            shared.tail.store(position + 1, Ordering::Release);
             return None;
         }
         Some(self.take(newest, position))
@@ -221,21 +232,13 @@ impl<B> Deque<B> {
     /// Announces to take the highest position, which it returns. The newest slot is in use, so there is one, unless a thief
     /// has it.
     #[inline]
-    fn lower_tail(&self) -> usize {
-        let tail = &self.shared.tail;
-        let position = tail.load(Ordering::Relaxed) - 1;
+    fn lower_tail(&self, shared: &Shared<B>) -> usize {
+        let position = shared.tail.load(Ordering::Relaxed) - 1;
         // ORDERING: Release, although it publishes nothing new: a thief that reads this value rather than the one stored
         // by `push` must see what `push` published.
-        tail.store(position, Ordering::Release);
+        shared.tail.store(position, Ordering::Release);
         self.fence.pass();
         position
-    }
-
-    /// Whether a thief has announced to take `position`, which the owner has announced to take.
-    #[inline]
-    fn is_wanted(&self, position: usize) -> bool {
-        // ORDERING: Relaxed after the fence in `lower_tail`; pairs with the heavy fence in `Stealer::steal`.
-        self.shared.head.load(Ordering::Relaxed) > position
     }
 
     /// Takes `position`, which is the owner's, from the newest slot. Gives the index of the task.

@@ -138,8 +138,6 @@ impl States {
 }
 
 impl<T, R, F: Fn(T) -> R> MapTasks<T, R, F> {
-    const TRACKED: bool = mem::needs_drop::<T>() || mem::needs_drop::<R>();
-
     #[inline]
     pub(crate) fn new(function: F, mut items: Items<T>) -> Self {
         let len = items.len();
@@ -204,10 +202,15 @@ impl<T, R, F: Fn(T) -> R> Tasks for MapTasks<T, R, F> {
     }
 }
 
-impl<T, R, F> Drop for MapTasks<T, R, F> {
+impl<T, R, F> MapTasks<T, R, F> {
+    /// Whether it is noted which places are filled.
+    const TRACKED: bool = mem::needs_drop::<T>() || mem::needs_drop::<R>();
+
     /// Drops the items of tasks that never started and the results of a map that gives none. A destructor that panics does
     /// not keep the others from running; the first such panic is raised again afterwards, unless the thread unwinds.
-    fn drop(&mut self) {
+    #[cold]
+    #[inline(never)]
+    fn drop_values(&mut self) {
         let mut first_panic = None;
         for idx in 0..self.len {
             let Some(state) = self.states.of(idx) else {
@@ -236,6 +239,15 @@ impl<T, R, F> Drop for MapTasks<T, R, F> {
         match first_panic {
             Some(payload) if !thread::panicking() => panic::resume_unwind(payload),
             payload => drop_quietly(payload),
+        }
+    }
+}
+
+impl<T, R, F> Drop for MapTasks<T, R, F> {
+    #[inline]
+    fn drop(&mut self) {
+        if Self::TRACKED && self.len > 0 {
+            self.drop_values();
         }
     }
 }

@@ -23,7 +23,9 @@
 //! asymmetric fence for its full one. To take a task, the owner lowers `tail` past it, passes a light fence and looks at
 //! `head`. To take tasks, the thief takes the lock, raises `head` past them, passes a heavy fence and looks at `tail`. Of
 //! two that want the same position at least one sees the other. A thief that sees the owner gives way: it puts `head` back.
-//! An owner that sees a thief takes the lock, so that no thief is half-way, and looks again.
+//! An owner that sees a thief takes the lock, so that no thief is half-way, and looks again. In the midst of a batch
+//! ([`Deque::pop_of`]) it gives way as well: it puts `tail` back and leaves the task to whoever comes first, a thief or its
+//! own next [`Deque::pop`].
 //!
 //! Why a thief may read a slot although the owner pushes and pops without the lock: after the look at `tail` the thief
 //! owns positions `head..raised`. The slot that holds them lies below `tail` and cannot be popped by the owner, because to

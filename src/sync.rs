@@ -1,7 +1,8 @@
 //! Locks, signals and channels that suspend the fiber and not its thread. Outside tasks they park the thread.
 //!
 //! A lock of these may be held across a `yield_*` call: tasks that want it meanwhile are suspended, and their workers go on
-//! with others. None is poisoned by a panic. A task that is cancelled or late while it waits unwinds, as at any yield point.
+//! with others. None is poisoned by a panic. Each wait is a yield point, even if there is nothing to wait for: a task that is
+//! cancelled or late unwinds there.
 //!
 //! They are those of `async-lock`, `async-channel` and `event-listener`, waited for by [`block_on`].
 //!

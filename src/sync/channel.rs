@@ -1,6 +1,7 @@
 //! A bounded queue from many to many.
 
 use crate::block_on::block_on;
+use crate::control::stop_if_told;
 use std::fmt;
 use std::iter;
 
@@ -49,6 +50,7 @@ impl<T> Sender<T> {
     ///
     /// As [`block_on`](crate::block_on()).
     pub fn send(&self, message: T) -> Result<(), SendError<T>> {
+        stop_if_told();
         match self.try_send(message) {
             Ok(()) => Ok(()),
             Err(TrySendError::Full(message)) => block_on(self.inner.send(message)),
@@ -77,6 +79,7 @@ impl<T> Receiver<T> {
     ///
     /// As [`block_on`](crate::block_on()).
     pub fn recv(&self) -> Result<T, RecvError> {
+        stop_if_told();
         match self.try_recv() {
             Ok(message) => Ok(message),
             Err(TryRecvError::Empty) => block_on(self.inner.recv()),

@@ -1,6 +1,7 @@
 //! A signal that is given once.
 
 use crate::block_on::block_on;
+use crate::control::stop_if_told;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -30,6 +31,7 @@ impl Event {
     ///
     /// As [`block_on`](crate::block_on()).
     pub fn wait(&self) {
+        stop_if_told();
         while !self.is_set() {
             let given = self.waiters.listen();
             // Looked at again, since it may have been given before the listener was there.

@@ -1,6 +1,7 @@
 //! Mutual exclusion.
 
 use crate::block_on::block_on;
+use crate::control::stop_if_told;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 
@@ -37,6 +38,7 @@ impl<T: ?Sized> Mutex<T> {
     ///
     /// As [`block_on`](crate::block_on()).
     pub fn lock(&self) -> MutexGuard<'_, T> {
+        stop_if_told();
         self.try_lock().unwrap_or_else(|| MutexGuard { inner: block_on(self.inner.lock()) })
     }
 

@@ -1,6 +1,7 @@
 //! Many readers or one writer.
 
 use crate::block_on::block_on;
+use crate::control::stop_if_told;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 
@@ -43,6 +44,7 @@ impl<T: ?Sized> RwLock<T> {
     ///
     /// As [`block_on`](crate::block_on()).
     pub fn read(&self) -> RwLockReadGuard<'_, T> {
+        stop_if_told();
         self.try_read().unwrap_or_else(|| RwLockReadGuard { inner: block_on(self.inner.read()) })
     }
 
@@ -52,6 +54,7 @@ impl<T: ?Sized> RwLock<T> {
     ///
     /// As [`block_on`](crate::block_on()).
     pub fn write(&self) -> RwLockWriteGuard<'_, T> {
+        stop_if_told();
         self.try_write().unwrap_or_else(|| RwLockWriteGuard { inner: block_on(self.inner.write()) })
     }
 

@@ -1,6 +1,7 @@
 //! A number of permits.
 
 use crate::block_on::block_on;
+use crate::control::stop_if_told;
 use std::fmt;
 
 /// Permits for so many at a time; suspends the fiber that waits for one.
@@ -26,6 +27,7 @@ impl Semaphore {
     ///
     /// As [`block_on`](crate::block_on()).
     pub fn acquire(&self) -> SemaphorePermit<'_> {
+        stop_if_told();
         self.try_acquire().unwrap_or_else(|| SemaphorePermit { _inner: block_on(self.inner.acquire()) })
     }
 

@@ -185,7 +185,11 @@ pub fn yield_now() {
             // SAFETY: a worker outlives its fibers, and the caller runs on one of them.
             unsafe { worker.as_ref() }.yield_now();
         }
-        Some(Context::Backend { worker: Some(_), .. }) => current::yield_now(),
+        Some(Context::Backend { worker: Some(_), .. }) => {
+            // The worker looks at the task that its fiber runs, of which this one is a part.
+            stop_if_told();
+            current::yield_now();
+        }
         Some(Context::Backend { worker: None, .. } | Context::Lent { .. }) => {
             stop_if_told();
             thread::yield_now();

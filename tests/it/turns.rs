@@ -1,9 +1,10 @@
 //! A task that never stops making batches or giving way does not keep the others from their turn.
 
-use crate::backends::{WORKERS, fibers};
+use crate::backends::{WORKERS, fibers, on_every_backend};
 use crate::deadline::{Flag, within_deadline};
 use std::sync::Arc;
-use yieldtasks::{Executor, ExecutorExt, FlatExecutor, yield_join, yield_now, yield_taskmap};
+use std::time::Duration;
+use yieldtasks::{ErrorKind, Executor, ExecutorExt, FlatExecutor, yield_join, yield_now, yield_taskmap};
 
 /// Maps until the flag is raised.
 fn map_until(flag: &Flag) {
@@ -66,5 +67,20 @@ fn a_task_of_the_parallel_level_that_yields_lets_its_siblings_run() {
                 0..3,
             );
         }
+    });
+}
+
+#[test]
+fn tasks_that_give_way_for_ever_are_stopped_by_a_deadline() {
+    within_deadline(|| {
+        on_every_backend(|executor| {
+            let endless = |_: usize| -> u8 {
+                loop {
+                    yield_now();
+                }
+            };
+            let nest = executor.taskmap(|_| yield_taskmap(endless, 0..2), 0..2).deadline(Duration::from_millis(20));
+            assert_eq!(nest.try_run().unwrap_err().kind(), ErrorKind::DeadlineExceeded);
+        });
     });
 }

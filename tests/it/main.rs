@@ -11,8 +11,10 @@ mod processes;
 #[path = "../support/toy.rs"]
 mod toy;
 
+mod awaiting;
 mod borrowing;
 mod building;
+mod channels;
 mod crossing;
 mod drops;
 mod environment;
@@ -20,6 +22,7 @@ mod forwarding;
 mod handles;
 mod idle;
 mod locality;
+mod locks;
 mod nests;
 mod panics;
 mod per_call;
@@ -32,5 +35,7 @@ mod sizes;
 mod strategies;
 mod stress;
 mod third_party;
+mod tokio;
 mod turns;
 mod unwinding;
+mod waiting_aside;

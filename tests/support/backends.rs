@@ -85,3 +85,10 @@ pub(crate) fn on_fibers(check: impl Fn(&dyn Executor, usize)) {
     let fibers = candidates().filter(|candidate| candidate.kind == Kind::Fibers);
     fibers.for_each(|candidate| check(&*candidate.executor, candidate.workers));
 }
+
+/// Checks a behaviour on those where a task may wait for any of its siblings; `check` is told the number of workers.
+pub(crate) fn on_backends_where_siblings_wait(check: impl Fn(&dyn Executor, usize)) {
+    let may_wait =
+        |candidate: &Candidate| candidate.kind == Kind::Fibers || candidate.name.starts_with("thread per task");
+    candidates().filter(may_wait).for_each(|candidate| check(&*candidate.executor, candidate.workers));
+}

@@ -3,13 +3,14 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Parser;
 use yieldtasks::{Backend, Executor, FlatExecutor};
 
 use crate::optimise::Rules;
-use crate::search::Settings;
+use crate::search::{Effort, Settings};
 use crate::target::Target;
 
 /// Finds quantum circuits with few CNOTs for given unitaries.
@@ -57,6 +58,15 @@ pub(crate) struct Options {
     #[arg(long)]
     reference_solver: bool,
 
+    /// Stop the starts of a candidate after the first that solves the target: of those that do, the one with the lowest
+    /// number counts. The same seed gives the same circuit every time, with as many CNOTs as without --race, but other angles
+    #[arg(long)]
+    race: bool,
+
+    /// Stop the search after so many seconds, and print what was found by then
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, conflicts_with = "compare")]
+    pub(crate) deadline: Option<Duration>,
+
     /// Candidates with more CNOTs than this are not tried
     #[arg(long, value_name = "N", default_value_t = 30)]
     max_layers: usize,
@@ -83,11 +93,15 @@ pub(crate) struct Options {
 }
 
 const AFTER_HELP: &str = "\
-The exit code is 0 if every target was solved, 1 if one was not, 2 after an error.
+Ctrl-C stops the search and prints what was found by then; a second Ctrl-C ends the program at once.
+
+The exit code is 0 if every target was solved, 1 if one was not, 2 after an error, 124 if the search was stopped by its
+deadline, 130 if by Ctrl-C.
 
 Examples:
   qsearch --targets qft3,toffoli --backend thread-per-task
   qsearch --unitary gate.json --qasm circuits --json results.json
+  qsearch --race --deadline 2.5
   qsearch --compare --plot cores.svg";
 
 impl Options {
@@ -109,6 +123,7 @@ impl Options {
     pub(crate) fn settings(&self) -> Settings {
         Settings {
             starts: self.starts as usize,
+            effort: if self.race { Effort::UntilSolved } else { Effort::All },
             seed: self.seed,
             rules: if self.reference_solver { Rules::REFERENCE } else { Rules::QUICK },
             max_layers: self.max_layers,
@@ -138,4 +153,11 @@ impl Options {
         };
         Ok(executor)
     }
+}
+
+/// A time above zero, in seconds.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    let positive = seconds.filter(|duration| !duration.is_zero());
+    positive.ok_or_else(|| "give a number of seconds above zero, such as 2.5".to_owned())
 }

@@ -11,15 +11,20 @@
 //! cargo run --release --example qsearch -- --targets qft3,or     # some of them
 //! cargo run --release --example qsearch -- --unitary mine.json --qasm circuits
 //! cargo run --release --example qsearch -- --backend thread-per-task
+//! cargo run --release --example qsearch -- --race --deadline 2.5
 //! cargo run --release --example qsearch -- --compare --plot cores.svg
 //! cargo run --release --example qsearch -- --help
 //! ```
 //!
-//! The results depend on the seed only: not on the backend, the number of workers or the timing.
+//! The results depend on the seed only: not on the backend, the number of workers or the timing. That holds for `--race`,
+//! too, which stops a candidate's starts after the first, by number and not by time, that solves the target. A search that is
+//! stopped, by Ctrl-C or its deadline, prints what it has found by then.
 //!
-//! Where to read what: the nest is `search.rs`, a leaf `optimise.rs`, the mathematics `structure.rs`, `gate.rs` and
+//! Where to read what: the nest is `search.rs`, how it is stopped `stop.rs`, a leaf `optimise.rs`, the mathematics `structure.rs`, `gate.rs` and
 //! `sweep.rs`, the comparison of strategies `compare.rs`, `measure.rs` and `plot.rs`.
 
+#[cfg(test)]
+mod as_a_process;
 #[cfg(test)]
 mod check_vectors;
 mod cli;
@@ -33,6 +38,7 @@ mod qasm;
 mod report;
 mod search;
 mod starts;
+mod stop;
 mod structure;
 mod sweep;
 mod target;
@@ -48,46 +54,64 @@ use crate::cli::Options;
 use crate::plot::Picture;
 use crate::progress::Bars;
 use crate::report::Outputs;
-use crate::search::{Synthesis, synthesize_all};
+use crate::search::Synthesis;
+use crate::stop::{Ending, Findings, Limits};
 use crate::target::Target;
 
 /// Exit code when the search gave a target up.
 const UNSOLVED: u8 = 1;
 /// Exit code after an error, the same as for a wrong command line.
 const FAILED: u8 = 2;
+/// Exit code when the deadline passed, that of the command `timeout`.
+const LATE: u8 = 124;
 
 fn main() -> ExitCode {
-    match run(&Options::parse()) {
-        Ok(syntheses) if syntheses.iter().all(Synthesis::is_solved) => ExitCode::SUCCESS,
-        Ok(_) => ExitCode::from(UNSOLVED),
+    ExitCode::from(exit_code(&Options::parse()))
+}
+
+/// Does what the options ask for, and says how it went.
+fn exit_code(options: &Options) -> u8 {
+    match run(options) {
+        Ok((Ending::Complete, syntheses)) if syntheses.iter().all(Synthesis::is_solved) => 0,
+        Ok((Ending::Complete, _)) => UNSOLVED,
+        Ok((Ending::Late, _)) => LATE,
+        Ok((Ending::Interrupted, _)) => stop::INTERRUPTED,
         Err(error) => {
             eprintln!("error: {error:#}");
-            ExitCode::from(FAILED)
+            FAILED
         }
     }
 }
 
-fn run(options: &Options) -> Result<Vec<Synthesis>> {
+fn run(options: &Options) -> Result<(Ending, Vec<Synthesis>)> {
     let targets = options.targets()?;
     let outputs = Outputs::prepare(options.json.as_deref(), options.qasm.as_deref())?;
-    let syntheses = if options.compare { run_comparison(options, &targets)? } else { run_once(options, &targets)? };
+    let Findings { ending, targets, syntheses } =
+        if options.compare { run_comparison(options, targets)? } else { run_once(options, targets)? };
     outputs.write(&targets, &syntheses)?;
-    Ok(syntheses)
+    Ok((ending, syntheses))
 }
 
-fn run_once(options: &Options, targets: &[Target]) -> Result<Vec<Synthesis>> {
-    let bars = Bars::new(targets);
+fn run_once(options: &Options, targets: Vec<Target>) -> Result<Findings> {
+    let bars = Bars::new(&targets);
+    let limits = Limits::new(options.deadline);
+    limits.stop_on_ctrl_c()?;
     let executor = options.executor(options.backend)?;
     let began = Instant::now();
-    let syntheses = synthesize_all(&*executor, targets, &options.settings(), &bars);
-    report::say(format_args!("\n{}", report::table(targets, &syntheses, began.elapsed())));
-    Ok(syntheses)
+    let findings = stop::synthesize_within(&limits, &*executor, targets, &options.settings(), &bars);
+    let elapsed = began.elapsed();
+    bars.clear();
+    if let Some(cause) = findings.ending.cause() {
+        report::say(format_args!("\n{cause}: this is what was found so far"));
+    }
+    report::say(format_args!("\n{}", report::table(&findings.targets, &findings.syntheses, elapsed)));
+    Ok(findings)
 }
 
 /// Runs the same work under every strategy.
-fn run_comparison(options: &Options, targets: &[Target]) -> Result<Vec<Synthesis>> {
+fn run_comparison(options: &Options, targets: Vec<Target>) -> Result<Findings> {
     let picture = options.plot.as_deref().map(Picture::create).transpose()?;
-    let comparison = compare::compare(options, targets)?;
+    let comparison = compare::compare(options, &targets)?;
     report::say(format_args!(
         "\n{}\n{} workers, {} targets, medians of {}; all runs gave the same results to the last bit",
         compare::table(&comparison),
@@ -98,5 +122,5 @@ fn run_comparison(options: &Options, targets: &[Target]) -> Result<Vec<Synthesis
     if let Some(picture) = picture {
         picture.draw(&comparison)?;
     }
-    Ok(comparison.syntheses)
+    Ok(Findings { ending: Ending::Complete, targets, syntheses: comparison.syntheses })
 }

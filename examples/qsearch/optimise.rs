@@ -10,6 +10,7 @@
 //! times as long as a whole iteration of this module. Its end points were as good.
 
 use nalgebra::{Cholesky, DMatrix, DVector};
+use yieldtasks::checkpoint;
 
 use crate::structure::Structure;
 use crate::sweep::{Coordinates, Sweep};
@@ -145,6 +146,8 @@ impl<const N: usize> Leaf<N> {
         self.linearise();
         self.choose_scale();
         for _ in 0..limit {
+            // Where a search that is interrupted or late leaves a leaf.
+            checkpoint();
             if trust.radius < SMALLEST_RADIUS {
                 break;
             }

@@ -39,6 +39,11 @@ impl Bars {
             .collect();
         Self { all, by_name }
     }
+
+    /// Takes the bars of searches that were stopped off the terminal.
+    pub(crate) fn clear(&self) {
+        self.by_name.values().for_each(ProgressBar::finish_and_clear);
+    }
 }
 
 impl Observer for Bars {

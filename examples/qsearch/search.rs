@@ -4,9 +4,11 @@
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
+use std::ops::ControlFlow;
+use std::sync::atomic::{self, AtomicUsize};
 use std::time::{Duration, Instant};
 
-use yieldtasks::{Executor, ExecutorExt, yield_taskmap};
+use yieldtasks::{Executor, ExecutorExt, taskmap, yield_taskmap};
 
 use crate::optimise::{Optimum, Rules, optimise};
 use crate::starts::starting_point;
@@ -24,6 +26,8 @@ const DISTANCE_WEIGHT: f64 = 10.0;
 pub(crate) struct Settings {
     /// Starting points per candidate, at least one.
     pub(crate) starts: usize,
+    /// Which of them are optimised.
+    pub(crate) effort: Effort,
     /// Keys all starting points.
     pub(crate) seed: u64,
     /// When a leaf stops.
@@ -34,11 +38,20 @@ pub(crate) struct Settings {
     pub(crate) max_nodes: usize,
 }
 
+/// Which of a candidate's starting points are optimised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Effort {
+    /// All; the nearest end point counts.
+    All,
+    /// Those up to the first, in their order, that solves the target; that one counts.
+    UntilSolved,
+}
+
 #[cfg(test)]
 impl Settings {
     /// The defaults of the command line.
     pub(crate) fn for_tests() -> Self {
-        Self { starts: 16, seed: 0, rules: Rules::QUICK, max_layers: 30, max_nodes: 1000 }
+        Self { starts: 16, effort: Effort::All, seed: 0, rules: Rules::QUICK, max_layers: 30, max_nodes: 1000 }
     }
 }
 
@@ -53,7 +66,8 @@ pub(crate) struct Synthesis {
     pub(crate) distance: f64,
     /// Nodes whose successors were evaluated: rounds of the sequential loop.
     pub(crate) expanded: usize,
-    /// Leaf optimisations in these rounds: one per candidate and starting point. The root's own come before the first round.
+    /// Leaf optimisations in these rounds whose end points were looked at: one per candidate and starting point, unless a
+    /// start solved the target and those after it were not needed. The root's own come before the first round.
     pub(crate) leaves: usize,
     /// Time from the start of the synthesis to its end, that of other tasks in between included.
     pub(crate) elapsed: Duration,
@@ -81,7 +95,7 @@ impl Synthesis {
 
 /// Hears how syntheses come along. Called from inside tasks, so it must be quick.
 pub(crate) trait Observer: Sync {
-    /// A round of the search for this target is done; the synthesis is as good as it is yet.
+    /// The root of the search for this target, or a round, is done; the synthesis is as good as it is yet.
     fn round_done(&self, _target: &Target, _synthesis: &Synthesis) {}
     /// The search for this target has ended.
     fn synthesis_done(&self, _target: &Target, _synthesis: &Synthesis) {}
@@ -103,10 +117,10 @@ pub(crate) fn synthesize_all(
 }
 
 /// Searches the tree of structures for the circuit with the fewest layers: A* by distance and depth.
-fn synthesize(target: &Target, settings: &Settings, observer: &dyn Observer) -> Synthesis {
+pub(crate) fn synthesize(target: &Target, settings: &Settings, observer: &dyn Observer) -> Synthesis {
     let began = Instant::now();
     let root = Structure::root(target.qubits());
-    let optimum = evaluate_candidate(target, &root, settings);
+    let Evaluation { optimum, .. } = evaluate_candidate(target, &root, settings);
     let mut queue = BinaryHeap::from([Node::new(root.clone(), optimum.distance, 0)]);
     let mut sequence = 0;
     let mut best = Synthesis {
@@ -115,15 +129,16 @@ fn synthesize(target: &Target, settings: &Settings, observer: &dyn Observer) -> 
         distance: optimum.distance,
         expanded: 0,
         leaves: 0,
-        elapsed: Duration::ZERO,
+        elapsed: began.elapsed(),
     };
+    observer.round_done(target, &best);
     while !best.is_solved() && best.expanded < settings.max_nodes {
         let Some(node) = queue.pop() else { break };
         let candidates = successors(&node.structure, settings);
         let results = yield_taskmap(|candidate| evaluate_candidate(target, candidate, settings), &candidates);
         best.expanded += 1;
-        best.leaves += candidates.len() * settings.starts;
-        for (candidate, optimum) in candidates.into_iter().zip(results) {
+        for (candidate, Evaluation { optimum, leaves }) in candidates.into_iter().zip(results) {
+            best.leaves += leaves;
             sequence += 1;
             queue.push(Node::new(candidate.clone(), optimum.distance, sequence));
             best.improve(candidate, optimum);
@@ -136,10 +151,57 @@ fn synthesize(target: &Target, settings: &Settings, observer: &dyn Observer) -> 
     best
 }
 
+/// What became of a candidate.
+struct Evaluation {
+    /// The best end point, the first of equals.
+    optimum: Optimum,
+    /// How many end points were looked at.
+    leaves: usize,
+}
+
+impl Evaluation {
+    fn of(optima: impl IntoIterator<Item = Optimum>) -> Self {
+        let mut leaves = 0;
+        let counted = optima.into_iter().inspect(|_| leaves += 1);
+        let nearest = counted.min_by(|a, b| a.distance.total_cmp(&b.distance));
+        Self { optimum: nearest.expect("there is at least one start"), leaves }
+    }
+}
+
 /// Optimises a candidate from several starting points and keeps the best end point, the first of equals.
-fn evaluate_candidate(target: &Target, candidate: &Structure, settings: &Settings) -> Optimum {
-    let optima = yield_taskmap(|start| optimise_from(target, candidate, start, settings), 0..settings.starts);
-    optima.into_iter().min_by(|a, b| a.distance.total_cmp(&b.distance)).expect("there is at least one start")
+fn evaluate_candidate(target: &Target, candidate: &Structure, settings: &Settings) -> Evaluation {
+    let leaf = |start| optimise_from(target, candidate, start, settings);
+    Evaluation::of(match settings.effort {
+        Effort::All => yield_taskmap(leaf, 0..settings.starts),
+        Effort::UntilSolved => until_solved(leaf, settings.starts),
+    })
+}
+
+/// Runs the starts in parallel up to the first, in their order, that solves the target, and stops those after it.
+///
+/// This is a race in which the lowest number goes before the best time, so that the outcome does not depend on the timing. A
+/// start that solves the target keeps those with higher numbers from starting; when all before it have ended, those that run
+/// are cancelled.
+fn until_solved(leaf: impl Fn(usize) -> Optimum + Sync, starts: usize) -> Vec<Optimum> {
+    let solving = AtomicUsize::new(usize::MAX);
+    let contend = |start| {
+        // ORDERING: Relaxed, here and below. It saves work and hands nothing over.
+        if start > solving.load(atomic::Ordering::Relaxed) {
+            return None;
+        }
+        let optimum = leaf(start);
+        if optimum.distance < SOLVED {
+            solving.fetch_min(start, atomic::Ordering::Relaxed);
+        }
+        Some(optimum)
+    };
+    let mut optima = Vec::with_capacity(starts);
+    taskmap(contend, 0..starts).max_in_flight(starts).stream_ordered(|_, optimum| {
+        optima.extend(optimum);
+        let is_solved = optima.last().is_some_and(|optimum: &Optimum| optimum.distance < SOLVED);
+        if is_solved { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    optima
 }
 
 /// The leaf of the nest: one optimisation from one starting point.
@@ -261,6 +323,62 @@ mod tests {
                 let found = synthesize_all(&**executor, &targets, &settings, &Silent);
                 assert!(expected.iter().zip(&found).all(|(expected, found)| expected.same_result(found)));
             }
+        }
+    }
+
+    #[test]
+    fn a_race_takes_the_same_way_with_fewer_leaves_on_every_backend() {
+        let targets = targets(&["qft2"]);
+        let all = Settings { starts: 8, ..Settings::for_tests() };
+        let race = Settings { effort: Effort::UntilSolved, ..all.clone() };
+        let without = on_serial(&targets, &all);
+        let expected = on_serial(&targets, &race);
+        for (without, with) in without.iter().zip(&expected) {
+            assert!(with.is_solved());
+            assert_eq!(with.structure.layers(), without.structure.layers());
+            assert_eq!(with.expanded, without.expanded);
+            assert!(with.leaves < without.leaves, "{} and {}", with.leaves, without.leaves);
+        }
+        let mut executors: Vec<Box<dyn Executor>> = vec![Box::new(ThreadPerTaskExecutor::new())];
+        for workers in [1, 2, 4] {
+            executors.push(Box::new(FiberExecutor::builder().workers(workers).build().expect("workers start")));
+            executors.push(Box::new(FlatExecutor::new(workers).expect("workers start").level(2)));
+        }
+        for executor in &executors {
+            let found = synthesize_all(&**executor, &targets, &race, &Silent);
+            assert!(expected.iter().zip(&found).all(|(expected, found)| expected.same_result(found)));
+        }
+    }
+
+    #[test]
+    fn a_race_that_nobody_wins_ends_where_all_starts_do() {
+        let targets = targets(&["toffoli"]);
+        let all = Settings { starts: 3, max_nodes: 1, ..Settings::for_tests() };
+        let race = Settings { effort: Effort::UntilSolved, ..all.clone() };
+        let expected = on_serial(&targets, &all);
+        let fibers = FiberExecutor::builder().workers(2).build().expect("workers start");
+        for found in [on_serial(&targets, &race), synthesize_all(&fibers, &targets, &race, &Silent)] {
+            assert!(expected[0].same_result(&found[0]));
+        }
+    }
+
+    #[test]
+    fn a_race_is_won_by_the_lowest_number_whoever_is_first() {
+        let end = |start: usize, distance| Optimum { parameters: vec![start as f64], distance };
+        // With two workers the second start ends before the first, which waits for it.
+        let second_ended = atomic::AtomicBool::new(false);
+        let leaf = |start| {
+            if start == 0 {
+                while !second_ended.load(atomic::Ordering::Acquire) {
+                    yieldtasks::yield_now();
+                }
+            }
+            second_ended.fetch_or(start == 1, atomic::Ordering::AcqRel);
+            end(start, 0.0)
+        };
+        for workers in [1, 2] {
+            let fibers = FiberExecutor::builder().workers(workers).build().expect("workers start");
+            assert_eq!(fibers.run(|| until_solved(leaf, 6)), [end(0, 0.0)]);
         }
     }
 

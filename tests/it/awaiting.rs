@@ -209,7 +209,7 @@ fn a_waker_that_outlives_its_future_wakes_nobody() {
 
 #[test]
 fn many_fibers_of_one_worker_wait_at_the_same_time() {
-    const WAITERS: usize = 500;
+    const WAITERS: usize = 100;
     within_deadline(|| {
         on_fibers(|executor, _| {
             let signals: Vec<_> = (0..WAITERS).map(|_| Signal::default()).collect();

@@ -187,7 +187,7 @@ fn try_lock_gives_the_lock_if_it_is_free() {
 
 #[test]
 fn threads_and_tasks_share_a_mutex() {
-    const EACH: usize = 200;
+    const EACH: usize = 20;
     within_deadline(|| {
         on_every_backend(|executor| {
             let lock = Mutex::new(0);
@@ -384,7 +384,7 @@ fn threads_and_tasks_share_a_semaphore() {
             let semaphore = Semaphore::new(2);
             let (inside, broken) = (AtomicUsize::new(0), AtomicBool::new(false));
             let enter = || {
-                for _ in 0..50 {
+                for _ in 0..20 {
                     let _permit = semaphore.acquire();
                     if inside.fetch_add(1, Ordering::AcqRel) >= 2 {
                         broken.store(true, Ordering::Release);

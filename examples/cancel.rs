@@ -77,7 +77,7 @@ fn main() -> Result<(), BuildError> {
         sleep(Duration::from_millis(20));
         token.cancel();
     };
-    let (outcomes, ()) = executor.run(|| yield_join(search, cancel));
+    let ((), outcomes) = executor.run(|| yield_join(cancel, search));
     let kinds: Vec<_> = outcomes.iter().map(|outcome| outcome.as_ref().map_err(TaskError::kind)).collect();
     println!("token:    {kinds:?}");
     report();

@@ -1,5 +1,7 @@
 //! The promises of the crate, one module each.
 
+#[path = "../support/accounting.rs"]
+mod accounting;
 #[path = "../support/backends.rs"]
 mod backends;
 #[path = "../support/deadline.rs"]
@@ -14,13 +16,18 @@ mod toy;
 mod awaiting;
 mod borrowing;
 mod building;
+mod cancelling;
 mod channels;
 mod crossing;
+mod deadlines;
 mod drops;
 mod environment;
+mod errors;
 mod forwarding;
 mod handles;
 mod idle;
+mod joining;
+mod limits;
 mod locality;
 mod locks;
 mod nests;
@@ -28,13 +35,19 @@ mod panics;
 mod per_call;
 mod pinning;
 mod progress;
+mod racing;
+mod random_cancellations;
 mod results;
+mod scopes;
+mod settled;
 mod sharing;
 mod shutdown;
 mod sizes;
 mod strategies;
+mod streams;
 mod stress;
 mod third_party;
+mod tokens;
 mod tokio;
 mod turns;
 mod unwinding;

@@ -166,11 +166,18 @@ pub(crate) fn yield_now() {
     out_of_context(Worker::yield_now);
 }
 
+/// Lets ready and yielded fibers of the worker go first, if the caller runs on one of its fibers.
+pub(crate) fn give_way() {
+    if worker().is_some() {
+        out_of_context(Worker::give_way);
+    }
+}
+
 /// Calls `switch` with the worker's own context current, and puts the caller's back when the fiber is resumed.
 fn out_of_context(switch: fn(&Worker)) {
     let worker = worker().expect("only a fiber suspends");
-    let own = pointer();
+    // Also if the switch unwinds, because the task of the fiber was stopped.
+    let _own = Restore(pointer());
     set_pointer(worker.context());
     switch(worker);
-    set_pointer(own);
 }

@@ -186,7 +186,7 @@ pub fn yield_now() {
             unsafe { worker.as_ref() }.yield_now();
         }
         Some(Context::Backend { worker: Some(_), .. }) => {
-            // The worker looks at the task that its fiber runs, of which this one is a part.
+            // The worker looks at what stops the task of its fiber, which may not be this one.
             stop_if_told();
             current::yield_now();
         }

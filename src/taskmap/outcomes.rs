@@ -91,7 +91,7 @@ where
     pub fn try_run(self) -> Result<Vec<R>, TaskError> {
         let limits = self.policy.limits();
         let policy = self.policy.clone();
-        let outcomes = self.outcomes(&limits, |_, outcome| {
+        let outcomes = self.outcomes(policy.label::<F>(), &limits, |_, outcome| {
             if outcome.is_err() {
                 limits.control().stop(Stopped::Cancelled);
             }
@@ -108,7 +108,7 @@ where
     pub fn settled(self) -> Vec<Result<R, TaskError>> {
         let limits = self.policy.limits();
         let policy = self.policy.clone();
-        let outcomes = self.outcomes(&limits, |_, _| {});
+        let outcomes = self.outcomes(policy.label::<F>(), &limits, |_, _| {});
         if outcomes.iter().any(|outcome| matches!(outcome, Err(Failure::Stopped(_)))) {
             stop_if_told();
         }
@@ -126,6 +126,8 @@ where
     /// A panic of a task before there is a winner cancels its siblings, and is raised again here.
     pub fn race(self, accept: impl Fn(&R) -> bool + Sync) -> Option<(usize, R)> {
         const NOBODY: usize = usize::MAX;
+        /// There was a panic before there was a winner.
+        const NOBODY_EVER: usize = usize::MAX - 1;
         let Self { function, items, place, policy } = self;
         let limits = policy.limits();
         let judged = |item| {
@@ -135,17 +137,18 @@ where
         };
         let winner = AtomicUsize::new(NOBODY);
         let map = TaskMap { function: judged, items, place, policy: policy.clone() };
-        let mut outcomes = map.outcomes(&limits, |idx, outcome| match outcome {
-            Ok((_, true)) => {
-                // ORDERING: Relaxed. It is read when the map has ended.
-                let _ = winner.compare_exchange(NOBODY, idx, Ordering::Relaxed, Ordering::Relaxed);
-                limits.control().stop(Stopped::Cancelled);
-            }
+        let decide = |by| {
+            // ORDERING: Relaxed. It is read when the map has ended.
+            let _ = winner.compare_exchange(NOBODY, by, Ordering::Relaxed, Ordering::Relaxed);
+            limits.control().stop(Stopped::Cancelled);
+        };
+        let mut outcomes = map.outcomes(policy.label::<F>(), &limits, |idx, outcome| match outcome {
+            Ok((_, true)) => decide(idx),
             Ok((_, false)) | Err(Failure::Stopped(_)) => {}
-            Err(Failure::Panicked(..) | Failure::Dropped) => limits.control().stop(Stopped::Cancelled),
+            Err(Failure::Panicked(..) | Failure::Dropped) => decide(NOBODY_EVER),
         });
         let winner = winner.into_inner();
-        if winner != NOBODY {
+        if winner < outcomes.len() {
             return outcomes.swap_remove(winner).ok().map(|(result, _)| (winner, result));
         }
         let (idx, failure) = all_or_first(outcomes).err()?;
@@ -156,10 +159,10 @@ where
         }
     }
 
-    /// Runs the map under `limits` and gives the outcome of each task. `ended` is told of each as it comes, in the task.
-    fn outcomes(self, limits: &Limits, ended: impl Fn(usize, &Outcome<R>) + Sync) -> Vec<Outcome<R>> {
+    /// Runs the map under `limits`, with its tasks labelled, and gives the outcome of each. `ended` is told of each as it comes,
+    /// in the task.
+    fn outcomes(self, label: Label, limits: &Limits, ended: impl Fn(usize, &Outcome<R>) + Sync) -> Vec<Outcome<R>> {
         let Self { function, items, place, policy } = self;
-        let label = policy.label::<F>();
         let (control, function) = (&**limits.control(), &function);
         let run = |(idx, item)| {
             let outcome = attempt(control, &label, idx, || function(item));
@@ -196,9 +199,7 @@ where
             let Some((idx, item)) = next else { return ended };
             ended.push((idx, run((idx, item))));
             stop_if_told();
-            if let Some(worker) = current::worker() {
-                worker.give_way();
-            }
+            current::give_way();
         }
     };
     let ended = map_at(place, lane, 0..lanes.min(len), site);
@@ -249,7 +250,7 @@ where
     let map = TaskMap::new(f, data, Here);
     let limits = map.policy.limits();
     let policy = map.policy.clone();
-    let outcomes = map.outcomes(&limits, |_, outcome| {
+    let outcomes = map.outcomes(policy.label::<F>(), &limits, |_, outcome| {
         if !matches!(outcome, Ok(Ok(_))) {
             limits.control().stop(Stopped::Cancelled);
         }

@@ -83,6 +83,10 @@ impl PathStep {
 
     /// The name of the function that the task calls, without its modules; none for a closure.
     pub fn function(&self) -> Option<&'static str> {
+        // One in a generic function, too, whose name would be taken for its own.
+        if self.function.ends_with("{{closure}}") {
+            return None;
+        }
         let name = self.function.split('<').next().unwrap_or_default();
         let name = name.rsplit("::").next().unwrap_or_default();
         let is_plain = !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || c == '_');

@@ -458,11 +458,9 @@ fn results_that_panic_when_dropped_do_no_harm() {
                         for _ in 0..3 {
                             drop(s.spawn(|| Bomb));
                         }
-                        drop(s.spawn(|| -> u8 { panic::resume_unwind(Box::new(Bomb)) }).join().map(|_| ()).map_err(
-                            |e| {
-                                assert_eq!(expected_panic(|| drop(e.into_panic())), 1);
-                            },
-                        ));
+                        let raise = || -> u8 { panic::resume_unwind(Box::new(Bomb)) };
+                        let error = s.spawn(raise).join().unwrap_err();
+                        assert_eq!(expected_panic(|| drop(error.into_panic())), 1);
                     });
                 });
             });

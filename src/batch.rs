@@ -47,11 +47,6 @@ pub(crate) trait Tasks {
     /// - The caller claimed `idx`: no two calls for one batch have the same.
     #[expect(unsafe_code, reason = "tasks are moved out of a shared place")]
     unsafe fn run_task(&self, idx: usize);
-
-    /// The type of the function that the tasks call; empty if it has none worth telling.
-    fn function_name() -> &'static str {
-        ""
-    }
 }
 
 /// Drops a value whose destructor may panic, on a stack that must not unwind.

@@ -206,7 +206,8 @@ impl TaskError {
     }
 
     /// Where it happened: for a panic, the task that panicked first, which may be further down the nest than the one whose
-    /// error this is.
+    /// error this is. A task that catches a panic from below and raises one just like it, by type and text, is taken to have
+    /// raised the same.
     pub fn path(&self) -> &TaskPath {
         &self.cause.path
     }

@@ -18,8 +18,10 @@ pub use thread_per_task::ThreadPerTaskExecutor;
 
 use crate::batch::{self, Batch};
 use crate::handle::{DetachedTask, TaskHandle};
+use crate::record::Origin;
 use crate::starmap::Spread;
 use crate::taskmap::{TaskMap, map_by, once_by};
+use std::any::type_name;
 use std::panic::Location;
 use std::sync::Arc;
 
@@ -97,8 +99,8 @@ pub trait Executor: Send + Sync {
     /// Begins a call at that level that is fed task by task; `None` if the executor has been shut down and the call is not
     /// part of one in hand.
     #[doc(hidden)]
-    fn open(&self, _level: usize) -> Option<Feed> {
-        Some(Feed::spawning())
+    fn open(&self, level: usize) -> Option<Feed> {
+        Some(Feed::spawning(level))
     }
 
     /// Whether `run_batch` waits by suspending when it is called on a fiber, as the backends of this crate do.
@@ -136,10 +138,7 @@ pub trait ExecutorExt: Executor {
         R: Send,
         F: Fn(T) -> R + Sync,
     {
-        map_by(f, data, Location::caller(), |batch, _| {
-            // SAFETY: `map_by` keeps the batch in place; the bounds above make the tasks fit for other threads.
-            unsafe { batch::run_on(self, batch) };
-        })
+        map_on(self, f, data, Origin::new(Location::caller(), type_name::<F>))
     }
 
     /// Calls `f` on every tuple, spread over its parameters, in parallel, and returns the results in input order.
@@ -155,7 +154,7 @@ pub trait ExecutorExt: Executor {
         R: Send,
         F: Spread<A, R> + Sync,
     {
-        self.map(|args| f.call(args), args)
+        map_on(self, |args| f.call(args), args, Origin::new(Location::caller(), type_name::<F>))
     }
 
     /// The map as a value, to be given a policy and then run: see [`TaskMap`].
@@ -193,7 +192,7 @@ pub trait ExecutorExt: Executor {
         F: FnOnce() -> R + Send,
         R: Send,
     {
-        once_by(f, Location::caller(), |batch| {
+        once_by(f, Origin::new(Location::caller(), type_name::<F>), |batch| {
             // SAFETY: `once_by` keeps the batch in place; the bounds above make the task fit for another thread.
             unsafe { batch::run_on(self, batch) };
         })
@@ -214,6 +213,20 @@ pub trait ExecutorExt: Executor {
 }
 
 impl<E: Executor + ?Sized> ExecutorExt for E {}
+
+/// A map whose batch runs on `executor`.
+fn map_on<T, R, F, I>(executor: &(impl Executor + ?Sized), f: F, data: I, origin: Origin) -> Vec<R>
+where
+    I: IntoIterator<Item = T>,
+    T: Send,
+    R: Send,
+    F: Fn(T) -> R + Sync,
+{
+    map_by(f, data, origin, |batch, _| {
+        // SAFETY: `map_by` keeps the batch in place; the bounds above make the tasks fit for other threads.
+        unsafe { batch::run_on(executor, batch) };
+    })
+}
 
 macro_rules! forward {
     ($($wrapper:ty),+) => {$(

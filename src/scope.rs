@@ -7,7 +7,7 @@ use crate::current::{self, Context};
 use crate::error::{ErrorKind, TaskError};
 use crate::executor::{Executor, Feed};
 use crate::global::global;
-use crate::handle::{Belonging, DetachedTask, Ticket};
+use crate::handle::{DetachedTask, Ticket};
 use crate::record::{Origin, Record};
 use crate::waiter::{Parking, Waiter};
 use parking_lot::Mutex;
@@ -147,7 +147,7 @@ impl<'scope> Scope<'scope, '_> {
         let idx = self.tally.enter();
         let ticket = Arc::new(Ticket::new(origin, idx, limits, Some(Arc::clone(&self.tally))));
         // SAFETY: the scope is left when the tally has counted the task out.
-        let task = unsafe { DetachedTask::of(f, Arc::clone(&ticket), self.level, Belonging::ToCallInHand) };
+        let task = unsafe { DetachedTask::of(f, Arc::clone(&ticket), self.level, self.feed.belonging()) };
         if current::worker().is_some() && thread::panicking() {
             // The fiber must not suspend to wait for the task.
             task.run(&Inline);

@@ -14,7 +14,9 @@ use crate::batch::{self, BothTasks, Header, Items, ItemsInFrame, MapTasks, OnceT
 use crate::control::stop_if_told;
 use crate::current::{self, Context};
 use crate::global::global;
+use crate::record::Origin;
 use crate::starmap::Spread;
+use std::any::type_name;
 use std::panic::Location;
 use std::ptr::NonNull;
 use std::thread;
@@ -47,7 +49,19 @@ where
     R: Send,
     F: Fn(T) -> R + Sync,
 {
-    map_by(f, data, Location::caller(), |batch, len| {
+    map_here(f, data, Origin::new(Location::caller(), type_name::<F>))
+}
+
+/// A map that runs where the calling task runs.
+#[inline]
+fn map_here<T, R, F, I>(f: F, data: I, origin: Origin) -> Vec<R>
+where
+    I: IntoIterator<Item = T>,
+    T: Send,
+    R: Send,
+    F: Fn(T) -> R + Sync,
+{
+    map_by(f, data, origin, |batch, len| {
         // SAFETY: `map_by` keeps the batch in place; the bounds above make the tasks fit for other threads.
         unsafe { run_here(batch, len) };
     })
@@ -105,7 +119,7 @@ where
     R: Send,
     F: Spread<A, R> + Sync,
 {
-    yield_taskmap(|args| f.call(args), args)
+    map_here(|args| f.call(args), args, Origin::new(Location::caller(), type_name::<F>))
 }
 
 /// Calls `f` as one child task and returns its result.
@@ -126,7 +140,7 @@ where
     F: FnOnce() -> R + Send,
     R: Send,
 {
-    once_by(f, Location::caller(), |batch| {
+    once_by(f, Origin::new(Location::caller(), type_name::<F>), |batch| {
         // SAFETY: `once_by` keeps the batch in place; the bounds above make the task fit for another thread.
         unsafe { run_here(batch, 1) };
     })
@@ -163,7 +177,7 @@ where
     RB: Send,
 {
     let tasks = BothTasks { first: OnceTask::new(a), second: OnceTask::new(b) };
-    let mut siblings = Siblings::new(2, tasks, Location::caller());
+    let mut siblings = Siblings::new(2, tasks, Origin::new(Location::caller(), || ""));
     // SAFETY: the batch stays in place until the call returns; the bounds above make the tasks fit for other threads.
     unsafe { run_here(siblings.header(), 2) };
     let BothTasks { first, second } = siblings.ended();
@@ -224,12 +238,7 @@ unsafe fn run_here(batch: NonNull<Header>, len: usize) {
 
 /// A map whose batch is run by `run`.
 #[inline]
-pub(crate) fn map_by<T, R, F, I>(
-    f: F,
-    data: I,
-    site: &'static Location<'static>,
-    run: impl FnOnce(NonNull<Header>, usize),
-) -> Vec<R>
+pub(crate) fn map_by<T, R, F, I>(f: F, data: I, origin: Origin, run: impl FnOnce(NonNull<Header>, usize)) -> Vec<R>
 where
     I: IntoIterator<Item = T>,
     F: Fn(T) -> R,
@@ -238,9 +247,10 @@ where
     let items = Items::collect(data.into_iter(), &mut frame);
     let len = items.len();
     if len == 0 {
+        stop_if_told();
         return Vec::new();
     }
-    let mut siblings = Siblings::new(len, MapTasks::new(f, items), site);
+    let mut siblings = Siblings::new(len, MapTasks::new(f, items), origin);
     run(siblings.header(), len);
     // SAFETY: `run` returns when all tasks have ended, and `ended` when none has failed.
     unsafe { siblings.ended().take_results() }
@@ -248,12 +258,8 @@ where
 
 /// A single task whose batch is run by `run`.
 #[inline]
-pub(crate) fn once_by<R, F: FnOnce() -> R>(
-    f: F,
-    site: &'static Location<'static>,
-    run: impl FnOnce(NonNull<Header>),
-) -> R {
-    let mut siblings = Siblings::new(1, OnceTask::new(f), site);
+pub(crate) fn once_by<R, F: FnOnce() -> R>(f: F, origin: Origin, run: impl FnOnce(NonNull<Header>)) -> R {
+    let mut siblings = Siblings::new(1, OnceTask::new(f), origin);
     run(siblings.header());
     // SAFETY: `run` returns when the task has ended, and `ended` when it has not failed.
     unsafe { siblings.ended().take_result() }

@@ -2,7 +2,6 @@
 //! The tasks of a map: one function, many items, results in input order.
 
 use super::{Tasks, drop_quietly};
-use std::any::type_name;
 use std::mem::{self, MaybeUninit};
 use std::panic::{self, AssertUnwindSafe};
 use std::ptr;
@@ -195,10 +194,6 @@ impl<T, R, F: Fn(T) -> R> Tasks for MapTasks<T, R, F> {
         // SAFETY: the claim makes the place this call's; the vector's memory is not otherwise accessed meanwhile.
         unsafe { place.write(result) };
         self.note(idx, ENDED);
-    }
-
-    fn function_name() -> &'static str {
-        type_name::<F>()
     }
 }
 

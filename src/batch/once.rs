@@ -2,7 +2,6 @@
 //! The tasks of a join, and a task by itself: functions that are called once.
 
 use super::Tasks;
-use std::any::type_name;
 use std::cell::UnsafeCell;
 use std::mem::{self, ManuallyDrop, MaybeUninit};
 
@@ -112,10 +111,6 @@ impl<F: FnOnce() -> R, R> Tasks for OnceTask<F, R> {
     unsafe fn run_task(&self, _idx: usize) {
         // SAFETY: the batch has one task, which is claimed once.
         unsafe { self.call() };
-    }
-
-    fn function_name() -> &'static str {
-        type_name::<F>()
     }
 }
 

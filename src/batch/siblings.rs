@@ -9,7 +9,7 @@ use crate::path::TaskPath;
 use crate::record::{Origin, Record};
 use crate::runtime::Worker;
 use std::iter;
-use std::panic::{self, AssertUnwindSafe, Location};
+use std::panic::{self, AssertUnwindSafe};
 use std::ptr::NonNull;
 
 /// The tasks of one call, in the frame of the caller.
@@ -29,14 +29,8 @@ enum Left {
 impl<B: Tasks> Siblings<B> {
     const TABLE: &'static Table = &Table { run_from: run_from::<B>, run_one: run_one::<B> };
 
-    /// The tasks of a call written at `site`.
     #[inline]
-    pub(crate) fn new(len: usize, tasks: B, site: &'static Location<'static>) -> Self {
-        Self::from_origin(len, tasks, Origin::new(site, B::function_name))
-    }
-
-    #[inline]
-    pub(crate) fn from_origin(len: usize, tasks: B, origin: Origin) -> Self {
+    pub(crate) fn new(len: usize, tasks: B, origin: Origin) -> Self {
         debug_assert!(B::LEN.is_none_or(|known| known == len));
         Self { header: Header::new(Self::TABLE, len, origin), tasks }
     }

@@ -32,7 +32,7 @@ impl RootBatch {
     /// Makes the batch. Its one task has to be run or arrived for.
     pub(crate) fn for_task(task: DetachedTask, shared: Arc<Shared>) -> NonNull<Header> {
         let origin = task.origin();
-        let root = Box::new(Siblings::from_origin(1, Root { task: Cell::new(Some(task)), shared }, origin));
+        let root = Box::new(Siblings::new(1, Root { task: Cell::new(Some(task)), shared }, origin));
         let batch = NonNull::from(Box::leak(root));
         // SAFETY: just made.
         let header = unsafe { batch.as_ref() }.header();

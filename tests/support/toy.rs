@@ -85,7 +85,7 @@ impl Executor for Toy {
     }
 
     fn spawn(&self, task: DetachedTask) {
-        if self.enter(0) {
+        if self.enter(usize::from(task.is_in_hand())) {
             let toy = self.clone();
             thread::spawn(move || {
                 toy.as_worker(|| task.run(&toy));

@@ -85,7 +85,7 @@ fn a_step_of_a_closure_is_shown_without_the_name_of_a_function() {
 }
 
 fn evaluate(x: usize) -> TaskPath {
-    drop(x);
+    let _ = x;
     TaskPath::current()
 }
 

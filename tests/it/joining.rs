@@ -324,7 +324,7 @@ fn a_future_of_a_map_that_is_dropped_half_way_cancels_its_tasks() {
                     let (_running, _value) = (accounts.start(), accounts.value(0));
                     yield_taskmap(|_| endless(), 0..2);
                 };
-                let mut future = pin!(std::future::IntoFuture::into_future(candidate.executor.taskmap(task, 0..2)));
+                let mut future = pin!(IntoFuture::into_future(candidate.executor.taskmap(task, 0..2)));
                 assert_eq!(accounts.started(), 0);
                 assert!(future.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
                 spin_until("a task runs", || accounts.started() > 0);
@@ -342,7 +342,7 @@ fn a_future_of_a_map_that_is_never_polled_runs_nothing() {
         on_every_backend(|executor| {
             let ran = Arc::new(Flag::new());
             let theirs = Arc::clone(&ran);
-            drop(std::future::IntoFuture::into_future(executor.taskmap(move |_: usize| theirs.raise(), 0..2)));
+            drop(IntoFuture::into_future(executor.taskmap(move |_: usize| theirs.raise(), 0..2)));
             assert!(!ran.is_raised() && Arc::strong_count(&ran) == 1);
         });
     });

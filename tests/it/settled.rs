@@ -304,7 +304,9 @@ fn a_map_that_is_dropped_without_being_run_drops_its_parts_and_runs_nothing() {
             };
             drop(executor.taskmap(&function, accounts.values(5)).name("never").max_in_flight(2));
             drop(taskmap(&function, accounts.values(5)));
-            let by_value = move |_value: crate::accounting::Value<'_>| drop(&owned);
+            let by_value = move |_value: crate::accounting::Value<'_>| {
+                let _owned = &owned;
+            };
             drop(executor.taskmap(by_value, accounts.values(5)));
             assert!(!ran.is_raised());
             accounts.close();

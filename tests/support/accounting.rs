@@ -8,8 +8,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 pub(crate) struct Accounts {
     started: AtomicUsize,
     ended: AtomicUsize,
-    /// The most that were started and had not ended at a time.
-    most: AtomicUsize,
     made: AtomicUsize,
     drops: Mutex<Vec<usize>>,
 }
@@ -30,9 +28,7 @@ pub(crate) struct Value<'a> {
 impl Accounts {
     /// Counts a task in, until the result is dropped.
     pub(crate) fn start(&self) -> Running<'_> {
-        let started = self.started.fetch_add(1, Ordering::AcqRel) + 1;
-        let running = started - self.ended.load(Ordering::Acquire).min(started);
-        self.most.fetch_max(running, Ordering::AcqRel);
+        self.started.fetch_add(1, Ordering::AcqRel);
         Running(self)
     }
 
@@ -52,11 +48,6 @@ impl Accounts {
 
     pub(crate) fn ended(&self) -> usize {
         self.ended.load(Ordering::Acquire)
-    }
-
-    /// An upper bound of how many ran at a time, which is exact if tasks start and end one after another.
-    pub(crate) fn most(&self) -> usize {
-        self.most.load(Ordering::Acquire)
     }
 
     /// Checks that everything started has ended, and everything made was dropped once.

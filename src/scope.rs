@@ -101,7 +101,11 @@ fn scope_with<'env, R>(
     match (outcome, unread) {
         (Err(payload), _) => panic::resume_unwind(payload),
         (Ok(_), Some(error)) => error.raise(),
-        (Ok(result), None) => result,
+        (Ok(result), None) => {
+            // The end of a scope is where the task was suspended, and tasks that nobody joined may have no results.
+            stop_if_told();
+            result
+        }
     }
 }
 

@@ -208,7 +208,7 @@ impl Drop for Listening {
 #[derive(Debug)]
 pub(crate) struct Limits {
     control: Arc<Control>,
-    _above: Vec<Listening>,
+    above: Vec<Listening>,
     _deadline: Option<Deadline>,
 }
 
@@ -228,17 +228,24 @@ impl Limits {
         });
         let listening = listening.collect();
         let deadline = due.and_then(|at| Deadline::start(&control, at));
-        Self { control, _above: listening, _deadline: deadline }
+        Self { control, above: listening, _deadline: deadline }
     }
 
-    /// As [`below`](Self::below), and below what may stop the running task.
+    /// As [`below`](Self::below), and below what may stop the running task. What runs in a destructor while its task unwinds
+    /// runs to its end: nothing stops it from above.
     pub(crate) fn here<'a>(above: impl IntoIterator<Item = &'a Arc<Control>>, due: Option<Instant>) -> Self {
-        let here = current::record().and_then(Record::control).map(Control::share);
+        let here = current::record().filter(|_| !thread::panicking());
+        let here = here.and_then(Record::control).map(Control::share);
         Self::below(above.into_iter().cloned().chain(here), due)
     }
 
     pub(crate) fn control(&self) -> &Arc<Control> {
         &self.control
+    }
+
+    /// The controls that it is right below, and not been stopped with.
+    fn above(&self) -> impl Iterator<Item = &Arc<Control>> {
+        self.above.iter().map(|listening| &listening.control)
     }
 }
 

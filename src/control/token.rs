@@ -33,7 +33,9 @@ impl CancelToken {
     /// A token that is cancelled when this one is, or by itself, which leaves this one as it is.
     #[must_use = "the child is another token, which cancels nothing yet"]
     pub fn child(&self) -> Self {
-        Self { limits: Arc::new(Limits::below([Arc::clone(self.limits.control())], None)) }
+        // Below all that this one is below, too: this one may be dropped while its child lives.
+        let above = self.limits.above().chain([self.limits.control()]);
+        Self { limits: Arc::new(Limits::below(above.map(Arc::clone), None)) }
     }
 
     /// Cancels: tasks that have not started never start, suspended and running ones unwind at their yield points. Returns

@@ -214,7 +214,7 @@ fn running_leaves_end_at_their_next_yield_point_of_any_kind() {
                 };
                 let leaf = |_| {
                     running.raise();
-                    while !token.is_cancelled() {
+                    while !is_cancelled() {
                         once();
                     }
                     once();

@@ -141,7 +141,11 @@ fn a_map_that_ends_in_time_has_all_results() {
 fn results_that_came_before_the_time_was_up_count() {
     within_deadline(|| {
         on_fibers(|executor, _| {
-            let task = |x| if x == 1 { sleep(HOUR) } else { () };
+            let task = |x| {
+                if x == 1 {
+                    sleep(HOUR)
+                }
+            };
             let outcomes = executor.taskmap(task, 0..4).deadline(20 * SOON).settled();
             let kinds: Vec<_> = outcomes.into_iter().map(|outcome| outcome.map_err(|error| error.kind())).collect();
             assert_eq!(kinds, [Ok(()), Err(ErrorKind::DeadlineExceeded), Ok(()), Ok(())]);
@@ -230,7 +234,7 @@ fn a_late_task_unwinds_with_a_payload_that_says_so() {
     within_deadline(|| {
         on_every_backend(|executor| {
             let task = |_| {
-                let payload = caught(|| endless()).map(|()| ()).unwrap_err();
+                let payload = caught(|| endless()).unwrap_err();
                 assert!(is_cancelled());
                 payload.downcast_ref::<Cancelled>().map(Cancelled::kind)
             };

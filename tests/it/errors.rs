@@ -47,9 +47,12 @@ fn failing_inner(y: usize) -> Vec<()> {
 fn the_path_of_a_failing_task_reads_from_the_outermost_level_to_the_innermost() {
     within_deadline(|| {
         on_every_backend(|executor| {
-            let mut line = 0;
-            let outer = |x: usize| if x == 3 { (yield_taskmap(failing_inner, 0..8), ()).1 } else { () };
-            line += here() - 1;
+            let outer = |x: usize| {
+                if x == 3 {
+                    drop(yield_taskmap(failing_inner, 0..8))
+                }
+            };
+            let line = here() - 3;
             let error = executor.taskmap(outer, 0..5).name("outer").try_run().unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Panicked);
             let expected = format!("outer[3] > failing_inner at {FILE}:{line} [7] > inner[12]");
@@ -136,13 +139,14 @@ fn every_way_to_run_a_map_shows_the_function_in_the_path() {
     within_deadline(|| {
         on_every_backend(|executor| {
             let shown = executor.run(|| {
-                let mut paths = Vec::new();
-                paths.push(("map", yield_taskmap(evaluate, 0..2).remove(1)));
-                paths.push(("run", taskmap(evaluate, 0..2).run().remove(1)));
-                paths.push(("try_run", taskmap(evaluate, 0..2).try_run().unwrap().remove(1)));
-                paths.push(("limited", taskmap(evaluate, 0..2).max_in_flight(1).try_run().unwrap().remove(1)));
-                paths.push(("settled", taskmap(evaluate, 0..2).settled().remove(1).unwrap()));
-                paths.push(("try_yield_taskmap", try_yield_taskmap(evaluate_result, 0..2).unwrap().remove(1)));
+                let mut paths = vec![
+                    ("map", yield_taskmap(evaluate, 0..2).remove(1)),
+                    ("run", taskmap(evaluate, 0..2).run().remove(1)),
+                    ("try_run", taskmap(evaluate, 0..2).try_run().unwrap().remove(1)),
+                    ("limited", taskmap(evaluate, 0..2).max_in_flight(1).try_run().unwrap().remove(1)),
+                    ("settled", taskmap(evaluate, 0..2).settled().remove(1).unwrap()),
+                    ("try_yield_taskmap", try_yield_taskmap(evaluate_result, 0..2).unwrap().remove(1)),
+                ];
                 let collect = |paths: &mut Vec<_>, name: &'static str, idx: usize, path: TaskPath| {
                     if idx == 1 {
                         paths.push((name, path));
@@ -301,7 +305,7 @@ fn the_error_of_a_handle_has_the_path_below_the_submitted_task() {
             assert_eq!(steps(error.path()), [(line, None, None, 0), (line + 1, None, None, 1)]);
             let handle = executor.submit(|| expected(3));
             let line = here() - 1;
-            assert_eq!(steps(handle.join().map(|()| ()).unwrap_err().path()), [(line, None, None, 0)]);
+            assert_eq!(steps(handle.join().unwrap_err().path()), [(line, None, None, 0)]);
         });
     });
 }
@@ -324,7 +328,7 @@ fn the_error_of_a_task_of_a_scope_tells_its_call_and_how_many_came_before() {
                         )
                     });
                     let line = here();
-                    let first = first.join().map(|()| ()).unwrap_err();
+                    let first = first.join().unwrap_err();
                     let second = second.join().unwrap_err();
                     let at = |path: &TaskPath| {
                         path.iter().skip(1).map(|s| (line - s.location().line(), s.index())).collect()

@@ -39,7 +39,7 @@ fn a_join_with_a_limit_gives_the_result_if_it_comes_in_time() {
             let handle = executor.submit(|| yield_taskmap(|x| x + 1, 0..3));
             assert_eq!(handle.join_timeout(HOUR).unwrap().unwrap(), [1, 2, 3]);
             let handle = executor.submit(|| expected(4));
-            let error = handle.join_timeout(Duration::MAX).unwrap().map(|()| ()).unwrap_err();
+            let error = handle.join_timeout(Duration::MAX).unwrap().unwrap_err();
             assert_eq!(number_of(error.into_panic().unwrap()), 4);
             let inside = executor.run(|| executor.submit(|| 6).join_timeout(HOUR).unwrap().unwrap());
             assert_eq!(inside, 6);
@@ -163,7 +163,7 @@ fn cancelling_a_task_that_has_ended_leaves_its_result() {
             let handle = executor.submit(|| expected(1));
             spin_until("the task ends", || handle.is_finished());
             handle.cancel();
-            assert_eq!(handle.join().map(|()| ()).unwrap_err().kind(), ErrorKind::Panicked);
+            assert_eq!(handle.join().unwrap_err().kind(), ErrorKind::Panicked);
         });
     });
 }
@@ -258,7 +258,7 @@ fn a_handle_that_is_awaited_gives_what_a_join_gives() {
     within_deadline(|| {
         on_every_backend(|executor| {
             assert_eq!(block_on(executor.submit(|| yield_taskwrap(|| 3))).unwrap(), 3);
-            assert_eq!(block_on(executor.submit(|| expected(3))).map(|()| ()).unwrap_err().kind(), ErrorKind::Panicked);
+            assert_eq!(block_on(executor.submit(|| expected(3))).unwrap_err().kind(), ErrorKind::Panicked);
             let sum = executor.run(|| {
                 let handles: Vec<_> = (0..5).map(|x| executor.submit(move || x)).collect();
                 block_on(async {

@@ -28,7 +28,7 @@ fn endless() -> ! {
 fn tasks_of_a_scope_borrow_and_their_handles_give_results() {
     within_deadline(|| {
         on_every_backend(|executor| {
-            let words = vec!["fiber".to_owned(), "worker".to_owned(), String::new()];
+            let words = ["fiber".to_owned(), "worker".to_owned(), String::new()];
             let mut written = [0; 3];
             let total = executor.run(|| {
                 yield_scope(|s| {
@@ -120,7 +120,7 @@ fn a_panic_that_is_joined_is_a_value_and_nothing_else() {
         on_every_backend(|executor| {
             let number = executor.run(|| {
                 yield_scope(|s| {
-                    let error = s.spawn(|| expected(6)).join().map(|()| ()).unwrap_err();
+                    let error = s.spawn(|| expected(6)).join().unwrap_err();
                     assert_eq!(error.kind(), ErrorKind::Panicked);
                     number_of(error.into_panic().unwrap())
                 })

@@ -502,8 +502,12 @@ mod models {
             };
             deque.push(job(1, 0..batches[0]));
             pop(between);
-            deque.push(job(2, 0..batches[1]));
+            let second = job(2, 0..batches[1]);
+            deque.push(second.clone());
+            // As a worker does: by name while that gives any, and then whatever there is.
+            let popped: Vec<_> = std::iter::from_fn(|| deque.pop_of(second.batch)).map(|idx| (2, idx)).collect();
             pop(usize::MAX);
+            taken.extend(popped);
             for thread in threads {
                 taken.extend(thread.join().unwrap());
             }

@@ -224,7 +224,7 @@ struct TallyState {
     spawned: usize,
     outstanding: usize,
     waiter: Option<Waiter>,
-    /// The panic of the task with the lowest index among those that nobody joined.
+    /// The error of the task with the lowest index among those that nobody joined and that panicked or were dropped.
     unread: Option<(usize, TaskError)>,
 }
 
@@ -262,11 +262,11 @@ impl Tally {
         parking.wait();
     }
 
-    /// Notes the outcome of a task that nobody joined.
+    /// Notes the error of a task that nobody joined. One that was stopped is no surprise.
     pub(crate) fn note_unread(&self, idx: usize, error: TaskError) {
         let mut state = self.state.lock();
         let is_first = state.unread.as_ref().is_none_or(|(first, _)| idx < *first);
-        if error.kind() == ErrorKind::Panicked && is_first {
+        if matches!(error.kind(), ErrorKind::Panicked | ErrorKind::ShutDown) && is_first {
             let former = state.unread.replace((idx, error));
             drop(state);
             drop(former);

@@ -60,10 +60,9 @@ fn workers_of_a_call_are_there_during_the_call_only() {
             let executor = named(&name, workers);
             assert_eq!(threads_named(&name).len(), 0);
             for _ in 0..3 {
-                let during = executor.map(|_| threads_named(&name).len(), 0..3);
-                assert_eq!(during, [workers; 3]);
+                executor.map(|_| expect_threads(&name, workers), 0..3);
                 expect_threads(&name, 0);
-                assert_eq!(executor.run(|| threads_named(&name).len()), workers);
+                executor.run(|| expect_threads(&name, workers));
                 expect_threads(&name, 0);
             }
         }

@@ -26,6 +26,10 @@ const FIRST_SLAB: usize = 32;
 /// No slab that holds more than one stack reserves more bytes than this.
 const LARGEST_SLAB: usize = 1 << 32;
 
+/// Where the address space of the process is limited, this many bytes of it are not used for stacks: a program that can
+/// have no fiber more goes on, one whose allocator gets nothing does not.
+const LEFT_TO_OTHERS: usize = 64 << 20;
+
 /// The smallest stack that runs a task which itself does little, in bytes.
 pub(crate) const SMALLEST_STACK: usize = 16 * 1024;
 
@@ -110,9 +114,8 @@ impl StackPool {
             return Ok(space);
         }
         if self.slabs.last().is_none_or(|slab| self.used == slab.stacks) {
-            let doubled = self.slabs.last().map_or(FIRST_SLAB, |slab| slab.stacks * 2);
-            let stacks = doubled.min(LARGEST_SLAB / self.stack_size).max(1);
-            self.slabs.push(Slab::map(stacks, self.stack_size).or_else(|_| Slab::map(1, self.stack_size))?);
+            let slab = self.next_slab()?;
+            self.slabs.push(slab);
             self.used = 0;
         }
         let slab = self.slabs.last().expect("one was just mapped if there was none");
@@ -120,6 +123,21 @@ impl StackPool {
         guard(space.bottom)?;
         self.used += 1;
         Ok(space)
+    }
+
+    /// A slab of twice as many stacks as the latest, or of as many as the system gives.
+    fn next_slab(&self) -> io::Result<Slab> {
+        let doubled = self.slabs.last().map_or(FIRST_SLAB, |slab| slab.stacks * 2);
+        let mut stacks = doubled.min(LARGEST_SLAB / self.stack_size).max(1);
+        loop {
+            match Slab::map_leaving_room(stacks, self.stack_size) {
+                Ok(slab) => return Ok(slab),
+                Err(_) if stacks > 1 => stacks /= 2,
+                // The first stack is worth the risk: without it nothing runs.
+                Err(_) if self.slabs.is_empty() => return Slab::map(1, self.stack_size),
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// Takes a stack back.
@@ -163,6 +181,14 @@ struct Slab {
 }
 
 impl Slab {
+    /// As [`map`](Self::map), if address space remains for the rest of the program.
+    fn map_leaving_room(stacks: usize, stack_size: usize) -> io::Result<Self> {
+        let slab = Self::map(stacks, stack_size)?;
+        // Given back at once.
+        Self::map(1, LEFT_TO_OTHERS)?;
+        Ok(slab)
+    }
+
     fn map(stacks: usize, stack_size: usize) -> io::Result<Self> {
         let bytes = stacks.checked_mul(stack_size).ok_or(io::ErrorKind::OutOfMemory)?;
         let protection = ProtFlags::READ | ProtFlags::WRITE;
@@ -197,19 +223,53 @@ impl Drop for Slab {
 
 /// Makes the page at `bottom` a guard.
 fn guard(bottom: NonNull<u8>) -> io::Result<()> {
-    let address: *mut c_void = bottom.as_ptr().cast();
-    #[cfg(target_os = "linux")]
-    {
-        /// `MADV_GUARD_INSTALL`, which the C library's headers do not name yet.
-        const GUARD_INSTALL: i32 = 102;
-        // SAFETY: the page belongs to a mapping of ours and is not in use.
-        if unsafe { libc::madvise(address, page_size(), GUARD_INSTALL) } == 0 {
-            return Ok(());
-        }
+    if light_guards::are_available() {
+        return light_guards::install(bottom);
     }
-    // SAFETY: as above.
+    let address: *mut c_void = bottom.as_ptr().cast();
+    // SAFETY: the page belongs to a mapping of ours and is not in use.
     unsafe { rustix::mm::mprotect(address, page_size(), MprotectFlags::empty()) }?;
     Ok(())
+}
+
+/// Guards that leave a mapping in one piece.
+#[cfg(target_os = "linux")]
+mod light_guards {
+    use super::{Slab, page_size};
+    use std::io;
+    use std::ptr::NonNull;
+    use std::sync::OnceLock;
+
+    /// `MADV_GUARD_INSTALL`, which the C library's headers do not name yet.
+    const GUARD_INSTALL: i32 = 102;
+
+    /// Whether the kernel knows them: asked once, on a page of its own.
+    pub(super) fn are_available() -> bool {
+        static AVAILABLE: OnceLock<bool> = OnceLock::new();
+        let probe = || Slab::map(1, page_size()).is_ok_and(|page| install(page.bottom).is_ok());
+        *AVAILABLE.get_or_init(probe)
+    }
+
+    pub(super) fn install(page: NonNull<u8>) -> io::Result<()> {
+        // SAFETY: the page belongs to a mapping of ours and is not in use.
+        let result = unsafe { libc::madvise(page.as_ptr().cast(), page_size(), GUARD_INSTALL) };
+        if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    }
+}
+
+/// Other systems have none.
+#[cfg(not(target_os = "linux"))]
+mod light_guards {
+    use std::io;
+    use std::ptr::NonNull;
+
+    pub(super) fn are_available() -> bool {
+        false
+    }
+
+    pub(super) fn install(_page: NonNull<u8>) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
 }
 
 #[cfg(test)]

@@ -145,6 +145,13 @@ impl Task<'_> {
     }
 }
 
+/// Calls `f` as if outside any task, on a thread where it may be called only so.
+pub(crate) fn outside<R>(f: impl FnOnce() -> R) -> R {
+    let _restore = Restore(pointer());
+    set_pointer(ptr::null());
+    f()
+}
+
 /// Runs the loop of `worker` with its own context current.
 pub(crate) fn enter_worker(worker: &Worker, run: impl FnOnce()) {
     let context = Context::Fibers(NonNull::from(worker));

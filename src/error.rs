@@ -18,6 +18,8 @@ use std::panic;
 pub enum BuildError {
     /// The number of workers was zero.
     NoWorkers,
+    /// The limit of fibers was zero.
+    NoFibers,
     /// A stack of this many bytes is too small to run a task, or could not be reserved.
     StackSize {
         /// The size asked for, in bytes.
@@ -63,6 +65,9 @@ impl fmt::Display for BuildError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoWorkers => write!(f, "an executor needs at least one worker: ask for one or more"),
+            Self::NoFibers => {
+                write!(f, "an executor needs at least one fiber: allow one or more, or leave out the limit")
+            }
             Self::StackSize { size, smallest, source: None } => {
                 write!(f, "a stack of {size} bytes is too small for a fiber: ask for at least {smallest} bytes")
             }

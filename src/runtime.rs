@@ -5,6 +5,7 @@ pub(crate) mod affinity;
 mod deque;
 pub(crate) mod fence;
 mod fiber;
+mod fiber_limit;
 mod fiber_pool;
 mod fiber_queue;
 mod gate;
@@ -28,10 +29,12 @@ use affinity::{Placement, ProcessMask};
 use crossbeam_utils::CachePadded;
 use deque::{Deque, Injector, Job, Stealer};
 use fiber::Fiber;
+use fiber_limit::FiberLimit;
 use gate::Gate;
 use idle::Idle;
 use inbox::Inbox;
 use parking_lot::Mutex;
+use std::io;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -46,6 +49,8 @@ pub(crate) struct Settings {
     pub(crate) mask: ProcessMask,
     /// Usable bytes per stack.
     pub(crate) stack_size: usize,
+    /// The most fibers that the workers may have together, if there is a limit.
+    pub(crate) max_fibers: Option<usize>,
     /// What the worker threads are called, up to their index.
     pub(crate) thread_name: String,
     /// What tells the executor that starts the runtime from others.
@@ -59,6 +64,7 @@ pub(crate) struct Shared {
     idle: Idle,
     seats: Box<[CachePadded<Seat>]>,
     stack_size: usize,
+    fiber_limit: FiberLimit,
     mask: ProcessMask,
     owner: usize,
     ending: Mutex<Ending>,
@@ -95,6 +101,10 @@ impl Shared {
 
     fn stack_size(&self) -> usize {
         self.stack_size
+    }
+
+    fn fiber_limit(&self) -> &FiberLimit {
+        &self.fiber_limit
     }
 
     fn process_mask(&self) -> &ProcessMask {
@@ -162,6 +172,7 @@ impl Runtime {
             idle: Idle::new(workers),
             seats: seats.collect(),
             stack_size: settings.stack_size,
+            fiber_limit: FiberLimit::new(settings.max_fibers),
             mask: settings.mask.clone(),
             owner: settings.owner,
             ending: Mutex::new(Ending { workers: 0, waiters: Vec::new() }),
@@ -176,7 +187,17 @@ impl Runtime {
             }
         }
         drop(placed);
-        runtime.refused = placements.iter().filter_map(|(index, placed)| (!placed).then_some(index)).collect();
+        for (index, placed) in placements {
+            match placed {
+                Ok(true) => {}
+                Ok(false) => runtime.refused.push(index),
+                Err(error) => {
+                    runtime.end();
+                    let source = Some(error);
+                    return Err(BuildError::StackSize { size: settings.stack_size, smallest: SMALLEST_STACK, source });
+                }
+            }
+        }
         Ok(runtime)
     }
 
@@ -185,8 +206,8 @@ impl Runtime {
         settings: &Settings,
         index: usize,
         deque: Deque<Header>,
-        placed: mpsc::Sender<(usize, bool)>,
-    ) -> std::io::Result<()> {
+        placed: mpsc::Sender<(usize, io::Result<bool>)>,
+    ) -> io::Result<()> {
         let shared = Arc::clone(&self.shared);
         let core = settings.placement.core_of(index);
         shared.ending.lock().workers += 1;
@@ -199,12 +220,12 @@ impl Runtime {
                     true
                 }
             };
-            // Whoever started the thread may have given up on the others.
-            let _ = placed.send((index, took_place));
-            drop(placed);
             {
                 let worker = Worker::new(Arc::clone(&shared), index, deque, core.filter(|_| took_place));
                 let _abort = AbortOnUnwind;
+                // Whoever started the thread may have given up on the others.
+                let _ = placed.send((index, worker.reserve().map(|()| took_place)));
+                drop(placed);
                 worker.run();
             }
             shared.worker_ended();

@@ -83,7 +83,7 @@ unsafe fn hand_to<E: Executor + ?Sized>(executor: &E, header: NonNull<Header>) {
     assert!(joined, "the executor returned from `run_batch` before every task of the batch had ended");
 }
 
-/// The executor of tasks that a fiber must not suspend for: a loop.
+/// The executor of tasks that a fiber must not suspend for, or cannot: a loop.
 #[derive(Debug)]
 pub(crate) struct Inline;
 
@@ -99,6 +99,10 @@ impl Executor for Inline {
     fn shutdown(&self) {}
 
     fn run_batch(&self, batch: &Batch<'_>) {
+        // Where fibers were short, there may be some by now.
+        if !thread::panicking() && current::worker().is_some_and(|worker| worker.run_if_supplied(batch)) {
+            return;
+        }
         while let Some(task) = batch.next_task() {
             task.run(self);
         }

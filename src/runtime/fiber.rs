@@ -259,6 +259,16 @@ impl FiberRef {
         space
     }
 
+    /// Usable bytes of the fiber's stack, control block included.
+    pub(super) fn stack_size(self) -> usize {
+        self.get().space.usable()
+    }
+
+    /// How many bytes of the fiber's stack lie below something that is on it; `None` if it is on another.
+    pub(super) fn room_below<T>(self, here: &T) -> Option<usize> {
+        self.get().space.room_below(here)
+    }
+
     /// The next fiber in the list or queue that this one is in.
     #[inline]
     pub(super) fn next(self) -> Option<Self> {

@@ -3,54 +3,67 @@
 
 use super::Worker;
 use super::fiber::FiberRef;
+use super::fiber_limit::{Ask, Refusal};
 use super::stack::{StackPool, StackSpace};
-use super::worker::no_stack;
 use std::cell::Cell;
-use std::io;
 use std::iter;
+
+/// After the system refused a stack, this many requests are refused without asking it again.
+const UNASKED: u32 = 1000;
 
 /// The idle fibers of one worker, and the stacks to make more.
 pub(super) struct FiberPool {
     newest: Cell<Option<FiberRef>>,
     /// Taken out while in use, so that no borrow of it can be met.
     stacks: Cell<Option<StackPool>>,
+    /// Whether the latest attempt to make a fiber failed.
+    short: Cell<bool>,
+    /// How many more requests are refused without asking the system, because it refused lately.
+    unasked: Cell<u32>,
 }
 
 impl FiberPool {
     pub(super) fn new(stack_size: usize) -> Self {
-        Self { newest: Cell::new(None), stacks: Cell::new(Some(StackPool::new(stack_size))) }
-    }
-
-    /// An idle fiber of `worker`: the one recycled last, or else a new one.
-    ///
-    /// # Panics
-    ///
-    /// Panics if the system does not give memory for a stack.
-    #[inline]
-    pub(super) fn take(&self, worker: &Worker) -> FiberRef {
-        match self.newest.get() {
-            Some(fiber) => {
-                self.newest.set(fiber.next());
-                fiber
-            }
-            None => self.create_or_panic(worker),
+        Self {
+            newest: Cell::new(None),
+            stacks: Cell::new(Some(StackPool::new(stack_size))),
+            short: Cell::new(false),
+            unasked: Cell::new(0),
         }
     }
 
-    #[cold]
-    #[inline(never)]
-    fn create_or_panic(&self, worker: &Worker) -> FiberRef {
-        self.create(worker).unwrap_or_else(|error| no_stack(&error))
+    /// An idle fiber of `worker`: the one recycled last, or else a new one, if there may be one more.
+    #[inline]
+    pub(super) fn take(&self, worker: &Worker) -> Option<FiberRef> {
+        match self.newest.get() {
+            Some(fiber) => {
+                self.newest.set(fiber.next());
+                Some(fiber)
+            }
+            None => self.create_unless_refused_lately(worker),
+        }
     }
 
-    /// As [`take`](Self::take), for callers that must not unwind.
-    ///
-    /// # Errors
-    ///
-    /// What the system says when it does not give memory for a stack.
+    /// Whether there is an idle fiber, if need be a new one.
+    pub(super) fn is_supplied(&self, worker: &Worker) -> bool {
+        let fiber = self.take(worker);
+        fiber.inspect(|&fiber| self.recycle(fiber)).is_some()
+    }
+
+    /// Adds a fiber to the idle ones.
+    pub(super) fn replenish(&self, worker: &Worker, ask: Ask) -> Result<(), Refusal> {
+        self.create(worker, ask).map(|fiber| self.recycle(fiber))
+    }
+
+    /// Whether the worker has been refused a fiber, and not been given one since.
     #[inline]
-    pub(super) fn try_take(&self, worker: &Worker) -> io::Result<FiberRef> {
-        if self.newest.get().is_some() { Ok(self.take(worker)) } else { self.create(worker) }
+    pub(super) fn is_short(&self) -> bool {
+        self.short.get()
+    }
+
+    /// Notes that work may be tried for which there may be no fiber.
+    pub(super) fn make_light_of_shortage(&self) {
+        self.short.set(false);
     }
 
     /// Takes back a fiber that is free.
@@ -59,15 +72,34 @@ impl FiberPool {
         fiber.set_next(self.newest.replace(Some(fiber)));
     }
 
+    /// A new fiber. Where the system has refused one, only some of the requests that follow bother it again: each costs as
+    /// much as many a task.
     #[cold]
     #[inline(never)]
-    fn create(&self, worker: &Worker) -> io::Result<FiberRef> {
-        let space = self.with_stacks(StackPool::take)?;
-        Ok(FiberRef::create(space, worker))
+    fn create_unless_refused_lately(&self, worker: &Worker) -> Option<FiberRef> {
+        if let Some(left) = self.unasked.get().checked_sub(1) {
+            self.unasked.set(left);
+            self.short.set(true);
+            return None;
+        }
+        self.create(worker, Ask::Within).ok()
+    }
+
+    fn create(&self, worker: &Worker, ask: Ask) -> Result<FiberRef, Refusal> {
+        let limit = worker.fiber_limit();
+        let space = limit.enter(ask).and_then(|()| {
+            self.with_stacks(StackPool::take).map_err(|error| {
+                limit.leave();
+                self.unasked.set(UNASKED);
+                Refusal::System(error)
+            })
+        });
+        self.short.set(space.is_err());
+        Ok(FiberRef::create(space?, worker))
     }
 
     /// Retires all idle fibers but the `keep` that were recycled last, and gives their memory back to the system.
-    pub(super) fn trim(&self, keep: usize) {
+    pub(super) fn trim(&self, worker: &Worker, keep: usize) {
         let idle = iter::successors(self.newest.get(), |fiber| fiber.next());
         let Some(last_kept) = idle.take(keep).last() else { return };
         let kept = self.newest.replace(last_kept.next());
@@ -75,6 +107,7 @@ impl FiberPool {
         while let Some(space) = self.retire_one() {
             // SAFETY: the fiber that used the stack is gone.
             unsafe { space.decommit() };
+            worker.fiber_limit().leave();
             self.with_stacks(|stacks| stacks.give_back(space));
         }
         self.newest.set(kept);

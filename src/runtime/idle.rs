@@ -18,9 +18,12 @@
 //! that, the searcher leaves the word later, by rule 3 or by its own announcement, and sees the push in the look after.
 //!
 //! A fiber that becomes ready wakes one particular worker, its home ([`Idle::wake`]), and the look before parking includes
-//! the inbox, so the same argument holds.
+//! the inbox, so the same argument holds. A worker that has no fiber for new work, and waits for one of its own, is not
+//! among the sleepers, so that nobody wakes it in vain; it counts as starving, and a push into an inbox and its look at
+//! that inbox have fences in between in the same way.
 
 use crate::primitives::{AtomicUsize, Condvar, LightFence, Mutex, Ordering, fence, heavy_fence};
+use std::time::Duration;
 
 const ONE_SLEEPING: usize = 1;
 const ONE_SEARCHING: usize = 1 << (usize::BITS / 2);
@@ -35,6 +38,8 @@ pub(crate) struct Idle {
     /// that the low half is the length of the list. The highest bit is apart: it makes the word differ from zero, so that who
     /// makes work visible takes the way on which there is a fence.
     counts: AtomicUsize,
+    /// Workers that starve: they sleep until one of their own fibers is ready, and are no use for new work.
+    starving: AtomicUsize,
     /// Indices of the workers that sleep, latest last: the one whose caches are warmest is woken first.
     sleepers: Mutex<Vec<usize>>,
     parkers: Box<[Parker]>,
@@ -56,6 +61,7 @@ impl Idle {
         let fence = LightFence::new();
         Self {
             counts: AtomicUsize::new(if fence.is_by_kernel() { 0 } else { FULL_FENCES }),
+            starving: AtomicUsize::new(0),
             sleepers: Mutex::new(Vec::with_capacity(workers)),
             parkers: (0..workers).map(|_| Parker::new()).collect(),
             fence,
@@ -108,6 +114,10 @@ impl Idle {
     /// Wakes `worker` if it sleeps. Called after something was put where only that worker looks.
     pub(crate) fn wake(&self, worker: usize) {
         fence(Ordering::SeqCst);
+        // ORDERING: Relaxed after the fence; pairs with the one in `starve`.
+        if self.starving.load(Ordering::Relaxed) > 0 {
+            self.parkers[worker].nudge();
+        }
         if self.counts.load(Ordering::Relaxed) & SLEEPING == 0 {
             return;
         }
@@ -175,6 +185,21 @@ impl Idle {
         self.park(worker)
     }
 
+    /// Sleeps for `at_most` that long, or until somebody calls [`wake`](Self::wake), unless `is_fed` by then. The worker is
+    /// no sleeper meanwhile: new work wakes others.
+    pub(crate) fn starve(&self, worker: usize, at_most: Duration, is_fed: impl FnOnce() -> bool) {
+        self.starving.fetch_add(1, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        self.parkers[worker].doze(at_most, is_fed);
+        self.starving.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Whether all workers sleep or starve, but for the caller.
+    pub(crate) fn is_everybody_else_at_rest(&self) -> bool {
+        let sleepers = self.sleepers.lock();
+        sleepers.len() + self.starving.load(Ordering::Relaxed) + 1 >= self.parkers.len()
+    }
+
     /// Parks the calling thread, which runs `worker`, until somebody wakes it.
     pub(crate) fn park(&self, worker: usize) -> Awake {
         self.parkers[worker].park()
@@ -208,6 +233,21 @@ impl Parker {
     fn unpark(&self, awake: Awake) {
         *self.woken.lock() = Some(awake);
         self.changed.notify_one();
+    }
+
+    /// Makes a thread look up that dozes here. One that parks goes on parking.
+    fn nudge(&self) {
+        // Who dozes has looked before it let go of the lock, and waits by then, or will look.
+        drop(self.woken.lock());
+        self.changed.notify_one();
+    }
+
+    /// Waits for a nudge, for `at_most` that long, unless there is something to do already.
+    fn doze(&self, at_most: Duration, is_needless: impl FnOnce() -> bool) {
+        let woken = self.woken.lock();
+        if !is_needless() {
+            drop(self.changed.wait_for(woken, at_most));
+        }
     }
 
     fn park(&self) -> Awake {
@@ -313,6 +353,23 @@ mod models {
             };
             place.jobs.fetch_add(1, Ordering::Release);
             place.idle.wake(1);
+            worker.join().unwrap();
+        });
+    }
+    #[test]
+    fn loom_a_worker_that_starves_is_woken_by_its_own_fibers() {
+        loom::model(|| {
+            let place = Arc::new(Place { jobs: AtomicUsize::new(0), idle: Idle::new(1) });
+            let worker = {
+                let place = Arc::clone(&place);
+                thread::spawn(move || {
+                    while !place.take() {
+                        place.idle.starve(0, Duration::MAX, || place.jobs.load(Ordering::Relaxed) > 0);
+                    }
+                })
+            };
+            place.jobs.fetch_add(1, Ordering::Release);
+            place.idle.wake(0);
             worker.join().unwrap();
         });
     }

@@ -53,6 +53,17 @@ impl StackSpace {
         (control.cast(), FiberStack { base, limit: self.bottom.addr() })
     }
 
+    /// Bytes above the guard.
+    pub(super) fn usable(self) -> usize {
+        self.size - page_size()
+    }
+
+    /// How many usable bytes lie below something that is on the stack; `None` if it is elsewhere.
+    pub(super) fn room_below<T>(self, here: &T) -> Option<usize> {
+        let height = ptr::from_ref(here).addr().checked_sub(self.bottom.addr().get())?;
+        (height < self.size).then(|| height.saturating_sub(page_size()))
+    }
+
     /// Gives the memory back to the system; the stack stays reserved and guarded.
     ///
     /// # Safety

@@ -3,9 +3,11 @@
 
 mod fork;
 mod search;
+mod shortage;
 
 use super::deque::{Deque, Job};
 use super::fiber::{Fiber, FiberRef, Step};
+use super::fiber_limit::FiberLimit;
 use super::fiber_pool::FiberPool;
 use super::fiber_queue::FiberQueue;
 use super::inbox::Inbox;
@@ -17,8 +19,6 @@ use crate::executor::Feed;
 use crate::record::Record;
 use search::Thefts;
 use std::cell::Cell;
-use std::io;
-use std::panic::{self, AssertUnwindSafe};
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 use std::thread;
@@ -112,6 +112,10 @@ impl Worker {
     /// The number of workers of the runtime.
     pub(crate) fn siblings(&self) -> usize {
         self.shared.workers()
+    }
+
+    pub(super) fn fiber_limit(&self) -> &FiberLimit {
+        self.shared.fiber_limit()
     }
 
     pub(super) fn core(&self) -> Option<usize> {
@@ -281,16 +285,15 @@ impl Worker {
                         // SAFETY: the fiber was ready or yielded, and this is the loop.
                         (fiber, unsafe { fiber.resume() })
                     }
-                    Next::Start(batch, first) => match self.fibers.try_take(self) {
-                        Ok(fiber) => {
+                    Next::Start(batch, first) => match self.fibers.take(self) {
+                        Some(fiber) => {
                             self.current.set(Some(fiber));
                             // SAFETY: the fiber is idle and of this worker; the task was claimed.
                             (fiber, unsafe { fiber.start(batch, first) })
                         }
-                        Err(error) => {
+                        None => {
                             self.current.set(None);
-                            // SAFETY: the task was claimed and has not arrived, so the batch is live.
-                            unsafe { refuse(batch, first, &error) };
+                            self.put_back(batch, first);
                             continue;
                         }
                     },
@@ -319,6 +322,11 @@ impl Worker {
         loop {
             if let Some(fiber) = self.next_ready() {
                 return Some(Next::Resume(fiber));
+            }
+            if self.fibers.is_short()
+                && let Some(next) = self.next_without_fiber()
+            {
+                return Some(next);
             }
             let turn = self.turn.replace(Turn::NewTask);
             if turn == Turn::Others
@@ -377,25 +385,4 @@ impl std::fmt::Debug for Worker {
 #[cold]
 fn no_fiber() -> ! {
     unreachable!("tasks run on fibers");
-}
-
-#[cold]
-pub(super) fn no_stack(error: &io::Error) -> ! {
-    panic!(
-        "no memory for the stack of another fiber: {error}; run fewer tasks that wait, or give fibers smaller stacks"
-    )
-}
-
-/// Fails a claimed task that cannot be started.
-///
-/// # Safety
-///
-/// The task was claimed and has not arrived.
-#[cold]
-unsafe fn refuse(batch: NonNull<Header>, idx: usize, error: &io::Error) {
-    let payload = panic::catch_unwind(AssertUnwindSafe(|| no_stack(error))).unwrap_err();
-    // SAFETY: the task has not arrived, so the batch is live.
-    unsafe { batch.as_ref() }.fail_unstarted(idx, payload);
-    // SAFETY: this arrives for the one task; the batch is not touched again.
-    unsafe { Header::arrive(batch, 1) };
 }

@@ -41,6 +41,7 @@ mod results;
 mod scopes;
 mod settled;
 mod sharing;
+mod shortage;
 mod shutdown;
 mod sizes;
 mod strategies;

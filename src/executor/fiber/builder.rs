@@ -19,6 +19,7 @@ pub struct FiberExecutorBuilder {
     workers: Option<usize>,
     pinning: Pinning,
     stack_size: usize,
+    max_fibers: Option<usize>,
     persist: bool,
     thread_name: String,
 }
@@ -29,6 +30,7 @@ impl Default for FiberExecutorBuilder {
             workers: None,
             pinning: Pinning::default(),
             stack_size: DEFAULT_STACK_SIZE,
+            max_fibers: None,
             persist: true,
             thread_name: "yieldtasks".to_owned(),
         }
@@ -60,6 +62,20 @@ impl FiberExecutorBuilder {
         self
     }
 
+    /// The most fibers that the executor has at a time, idle ones included. Default: no limit but the memory there is.
+    ///
+    /// At the limit, and where the system gives no memory for another stack, a map runs its tasks on the stack of the task
+    /// that makes it, one after another, and new root tasks wait until a fiber is free: the results are the same, and come
+    /// later. A warning through `tracing` says so once. Tasks that wait for a sibling to have done something, other than by
+    /// joining its handle, need a fiber each.
+    ///
+    /// Each worker has one fiber whatever the limit is. Where all fibers wait and only a task that has none can end that,
+    /// as when each task of the executor joins the handle of another, the executor makes more fibers than this.
+    pub fn max_fibers(mut self, fibers: usize) -> Self {
+        self.max_fibers = Some(fibers);
+        self
+    }
+
     /// Whether the workers outlive a call. Default: `true`. If not, each outermost call starts workers and ends them.
     pub fn persist(mut self, persist: bool) -> Self {
         self.persist = persist;
@@ -77,6 +93,7 @@ impl FiberExecutorBuilder {
     /// # Errors
     ///
     /// - [`BuildError::NoWorkers`] for zero workers.
+    /// - [`BuildError::NoFibers`] for zero fibers.
     /// - [`BuildError::StackSize`] for stacks too small to run a task, or too large to reserve.
     /// - [`BuildError::CoreOutsideMask`] and [`BuildError::CoresForWorkers`] for a pinning list that does not fit.
     /// - [`BuildError::Environment`] for an environment variable that means nothing.
@@ -87,6 +104,9 @@ impl FiberExecutorBuilder {
             smallest: SMALLEST_STACK,
             source,
         })?;
+        if self.max_fibers == Some(0) {
+            return Err(BuildError::NoFibers);
+        }
         let mask = ProcessMask::read();
         let workers = match (self.workers, &self.pinning) {
             (Some(workers), _) => workers,
@@ -101,6 +121,7 @@ impl FiberExecutorBuilder {
             placement: Placement::plan(workers, &pinning, &mask)?,
             mask,
             stack_size: self.stack_size,
+            max_fibers: self.max_fibers,
             thread_name: self.thread_name,
             owner: next_owner(),
         };

@@ -27,8 +27,8 @@ impl Worker {
     ///
     /// # Panics
     ///
-    /// Panics if the system does not give memory for a stack; nothing has started then. Unwinds if the running task has been
-    /// stopped.
+    /// Panics if there is no fiber for a child, and too little of the caller's stack left to run the tasks there. Unwinds if the
+    /// running task has been stopped.
     ///
     /// # Safety
     ///
@@ -43,7 +43,10 @@ impl Worker {
             // SAFETY: as the caller says.
             return unsafe { self.fork_without_child(batch) };
         }
-        let child = self.fibers.take(self);
+        let Some(child) = self.fibers.take(self) else {
+            // SAFETY: as the caller says.
+            return unsafe { self.fork_inline(batch) };
+        };
         // SAFETY: live, says the caller.
         let header = unsafe { batch.as_ref() };
         // SAFETY: nobody else knows the batch.
@@ -85,6 +88,11 @@ impl Worker {
             self.turn.set(Turn::Others);
             self.yielded.push(parent);
             self.suspend();
+        }
+        if !self.fibers.is_supplied(self) {
+            // A parent must not wait for tasks that no fiber is left for.
+            // SAFETY: as the caller says.
+            return unsafe { self.fork_inline(batch) };
         }
         // SAFETY: live, says the caller.
         let header = unsafe { batch.as_ref() };

@@ -8,7 +8,7 @@ use std::hint;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Idle fibers that a worker keeps when it goes to sleep.
+/// Idle fibers that a worker keeps when it goes to sleep, unless another one may want them.
 const KEPT_FIBERS: usize = 64;
 /// How often a worker looks around before it goes to sleep.
 const LOOKS_BEFORE_SLEEP: u32 = 40;
@@ -57,7 +57,7 @@ impl Worker {
     }
 
     /// Tries every other worker once, from a random one on, and again as long as one of them says so.
-    fn steal(&self) -> Option<Job<Header>> {
+    pub(super) fn steal(&self) -> Option<Job<Header>> {
         let seats = self.shared.workers();
         loop {
             let mut retry = false;
@@ -105,7 +105,7 @@ impl Worker {
                 }
                 return Some(found);
             }
-            self.fibers.trim(KEPT_FIBERS);
+            self.fibers.trim(self, if self.shared.fiber_limit().is_reached() { 1 } else { KEPT_FIBERS });
             idle.announce(self.index, state);
             state = if self.is_anything_left() { idle.retract(self.index) } else { idle.park(self.index) };
         }
@@ -160,7 +160,7 @@ impl Worker {
     }
 
     /// Whether there is something that any worker could do.
-    fn is_work_left(&self) -> bool {
+    pub(super) fn is_work_left(&self) -> bool {
         let stealable = |worker| !self.shared.stealer(worker).is_empty();
         !self.shared.injector.is_empty() || (0..self.shared.workers()).any(stealable)
     }

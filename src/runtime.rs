@@ -11,6 +11,8 @@ mod fiber_queue;
 mod gate;
 mod idle;
 mod inbox;
+mod overflow;
+mod regions;
 mod root;
 mod stack;
 mod worker;
@@ -33,6 +35,7 @@ use fiber_limit::FiberLimit;
 use gate::Gate;
 use idle::Idle;
 use inbox::Inbox;
+use overflow::AlternateStack;
 use parking_lot::Mutex;
 use std::io;
 use std::ptr::NonNull;
@@ -160,6 +163,7 @@ impl Runtime {
     /// Starts the workers and waits until each has taken its place.
     pub(crate) fn start(settings: &Settings) -> Result<Self, BuildError> {
         fence::register();
+        overflow::install();
         let workers = settings.placement.workers();
         let deques: Vec<_> = (0..workers).map(|_| Deque::new()).collect();
         let seats = deques.iter().map(|deque| {
@@ -221,6 +225,7 @@ impl Runtime {
                 }
             };
             {
+                let _signals = AlternateStack::ensure();
                 let worker = Worker::new(Arc::clone(&shared), index, deque, core.filter(|_| took_place));
                 let _abort = AbortOnUnwind;
                 // Whoever started the thread may have given up on the others.

@@ -259,6 +259,11 @@ impl FiberRef {
         space
     }
 
+    /// The memory of the fiber's stack.
+    pub(super) fn space(self) -> StackSpace {
+        self.get().space
+    }
+
     /// Usable bytes of the fiber's stack, control block included.
     pub(super) fn stack_size(self) -> usize {
         self.get().space.usable()

@@ -9,12 +9,14 @@
 //! Since stacks have equal sizes, the same depth in each would fall into the same sets of the processor's caches. So the
 //! usable top of each is lowered by a *colour*, a multiple of [`COLOUR_STEP`].
 
+use super::regions::{self, Region, Spot};
 use corosensei::stack::{MIN_STACK_SIZE, STACK_ALIGNMENT, Stack, StackPointer};
 use rustix::mm::{MapFlags, MprotectFlags, ProtFlags};
 use std::ffi::c_void;
 use std::io;
 use std::num::NonZeroUsize;
 use std::ptr::{self, NonNull};
+use std::sync::OnceLock;
 
 const CACHE_LINE: usize = 64;
 /// Bytes between two colours.
@@ -34,7 +36,7 @@ const LEFT_TO_OTHERS: usize = 64 << 20;
 pub(crate) const SMALLEST_STACK: usize = 16 * 1024;
 
 /// The memory of one stack, guard included.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct StackSpace {
     /// The lowest address.
     bottom: NonNull<u8>,
@@ -51,6 +53,17 @@ impl StackSpace {
         let control = self.bottom.map_addr(|_| NonZeroUsize::new(control).expect("no mapping ends at address zero"));
         let base = StackPointer::new(base).expect("no mapping ends at address zero");
         (control.cast(), FiberStack { base, limit: self.bottom.addr() })
+    }
+
+    /// The stack whose guard is at an address, of whichever executor. Fit for a signal handler; see
+    /// [`spot_of`](regions::spot_of).
+    pub(super) fn guarded_at(address: usize) -> Option<Self> {
+        let Spot { region, stack_size, stack, height } = regions::spot_of(address)?;
+        if height >= page_size() {
+            return None;
+        }
+        let bottom = NonNull::new(ptr::with_exposed_provenance_mut(region + stack * stack_size))?;
+        Some(Self { bottom, size: stack_size, colour: colour_of(stack) })
     }
 
     /// Bytes above the guard.
@@ -125,7 +138,8 @@ impl StackPool {
             return Ok(space);
         }
         if self.slabs.last().is_none_or(|slab| self.used == slab.stacks) {
-            let slab = self.next_slab()?;
+            let mut slab = self.next_slab()?;
+            slab.region = Some(Region::enter(slab.bottom.as_ptr().expose_provenance(), slab.bytes, self.stack_size));
             self.slabs.push(slab);
             self.used = 0;
         }
@@ -178,9 +192,12 @@ fn round_up(usable: usize) -> Option<usize> {
 }
 
 fn page_size() -> usize {
-    // SAFETY: asks for a constant of the system.
-    let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
-    usize::try_from(size).expect("every system has a page size")
+    static PAGE_SIZE: OnceLock<usize> = OnceLock::new();
+    *PAGE_SIZE.get_or_init(|| {
+        // SAFETY: asks for a constant of the system.
+        let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+        usize::try_from(size).expect("every system has a page size")
+    })
 }
 
 /// One mapping.
@@ -189,6 +206,8 @@ struct Slab {
     bottom: NonNull<u8>,
     bytes: usize,
     stacks: usize,
+    /// Where a signal handler finds it, if its stacks are in use.
+    region: Option<&'static Region>,
 }
 
 impl Slab {
@@ -213,19 +232,25 @@ impl Slab {
             let _ = unsafe { libc::madvise(bottom, bytes, libc::MADV_NOHUGEPAGE) };
         }
         let bottom = NonNull::new(bottom.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
-        Ok(Self { bottom, bytes, stacks })
+        Ok(Self { bottom, bytes, stacks, region: None })
     }
 
     fn stack(&self, idx: usize, size: usize) -> StackSpace {
         debug_assert!(idx < self.stacks);
         // SAFETY: `idx` is below the number of stacks, so the result lies within the mapping.
         let bottom = unsafe { self.bottom.add(idx * size) };
-        StackSpace { bottom, size, colour: idx % COLOURS }
+        StackSpace { bottom, size, colour: colour_of(idx) }
     }
+}
+
+/// The colour of the stack at that place of its slab.
+fn colour_of(stack: usize) -> usize {
+    stack % COLOURS
 }
 
 impl Drop for Slab {
     fn drop(&mut self) {
+        self.region.inspect(|region| region.leave());
         // SAFETY: the pool is dropped after all fibers on its stacks have been retired.
         let result = unsafe { rustix::mm::munmap(self.bottom.as_ptr().cast(), self.bytes) };
         debug_assert!(result.is_ok(), "unmapping a whole mapping of ours cannot fail");

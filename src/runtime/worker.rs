@@ -195,6 +195,11 @@ impl Worker {
         }
     }
 
+    /// The running fiber; `None` in the loop.
+    pub(super) fn running(&self) -> Option<FiberRef> {
+        self.current.get()
+    }
+
     /// Suspends the running fiber until it is made ready.
     #[inline(always)] // See `yield_now`.
     pub(crate) fn suspend(&self) {

@@ -31,6 +31,7 @@ mod limits;
 mod locality;
 mod locks;
 mod nests;
+mod overflow;
 mod panics;
 mod per_call;
 mod pinning;

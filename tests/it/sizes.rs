@@ -3,9 +3,7 @@
 use crate::backends::{Kind, WORKERS, candidates, fibers};
 use crate::deadline::{doing, within_deadline};
 use crate::panicking::{expected, expected_panic};
-use crate::processes::{is_alone, run_alone};
 use std::hint;
-use std::os::unix::process::ExitStatusExt;
 use yieldtasks::{Executor, ExecutorExt, FiberExecutor, yield_join, yield_now, yield_taskmap, yield_taskwrap};
 
 const DEEP: u64 = if cfg!(debug_assertions) { 2_000 } else { 10_000 };
@@ -150,18 +148,6 @@ fn a_task_may_use_a_mebibyte_of_stack() {
         let executor = FiberExecutor::builder().workers(1).stack_size(64 << 20).build().unwrap();
         assert!(executor.run(|| use_stack_from_here(60 << 20)) > 1000);
     });
-}
-
-#[test]
-fn a_task_that_overflows_its_stack_ends_the_process_by_a_signal() {
-    const SEGMENTATION_FAULT: i32 = 11;
-    if is_alone() {
-        let executor = FiberExecutor::builder().workers(1).stack_size(64 * 1024).build().unwrap();
-        executor.run(|| use_stack_from_here(1 << 30));
-        return;
-    }
-    let output = run_alone(&[]);
-    assert_eq!(output.status.signal(), Some(SEGMENTATION_FAULT), "{output:?}");
 }
 
 #[test]

@@ -56,7 +56,7 @@ impl FiberExecutorBuilder {
 
     /// The size of each fiber's stack in bytes. It is reserved, and committed page by page as it is touched. Default: 2 MiB.
     ///
-    /// A task that overflows its stack ends the process, by a signal and without a message.
+    /// A task that overflows its stack ends the process, after a message to standard error, by `SIGABRT`, as a thread does.
     pub fn stack_size(mut self, bytes: usize) -> Self {
         self.stack_size = bytes;
         self

@@ -1,5 +1,15 @@
 #![expect(unsafe_code, reason = "retired fibers leave their stacks behind")]
 //! The pool of a worker's idle fibers: they are kept alive between tasks, because making one costs several switches.
+//!
+//! # Giving memory back
+//!
+//! After a burst of suspended tasks the pool holds a fiber for each, and each holds the pages that its task touched. What
+//! is idle beyond a small reserve ends, and its memory is given back:
+//!
+//! - by a worker that goes to sleep, at once ([`trim`](FiberPool::trim));
+//! - by a worker that does not, when it has not needed them for [`SPARE_TIME`] ([`tend`](FiberPool::tend)). To know that
+//!   without counting at each task, it sets the fibers beyond the reserve aside as *spare*. A pool that runs out takes
+//!   them all back, and the time begins anew; those still there at its end were not needed.
 
 use super::Worker;
 use super::fiber::FiberRef;
@@ -7,7 +17,14 @@ use super::fiber_limit::{Ask, Refusal};
 use super::stack::{StackPool, StackSpace};
 use std::cell::Cell;
 use std::iter;
+use std::time::{Duration, Instant};
 
+/// Idle fibers that a worker keeps, unless another one may want them.
+pub(super) const KEPT_FIBERS: usize = 64;
+/// How long idle fibers beyond those are kept by a worker that does not sleep.
+const SPARE_TIME: Duration = Duration::from_millis(100);
+/// How many fibers are retired together: few enough that a worker which has other things to do is not kept from them.
+const RETIRED_AT_ONCE: usize = 16;
 /// After the system refused a stack, this many requests are refused without asking it again.
 const UNASKED: u32 = 1000;
 
@@ -16,6 +33,12 @@ pub(super) struct FiberPool {
     newest: Cell<Option<FiberRef>>,
     /// Taken out while in use, so that no borrow of it can be met.
     stacks: Cell<Option<StackPool>>,
+    /// Idle fibers that were set aside.
+    spare: Cell<Option<FiberRef>>,
+    /// When they were.
+    spare_since: Cell<Option<Instant>>,
+    /// The fibers there are, live ones included.
+    fibers: Cell<usize>,
     /// Whether the latest attempt to make a fiber failed.
     short: Cell<bool>,
     /// How many more requests are refused without asking the system, because it refused lately.
@@ -27,6 +50,9 @@ impl FiberPool {
         Self {
             newest: Cell::new(None),
             stacks: Cell::new(Some(StackPool::new(stack_size))),
+            spare: Cell::new(None),
+            spare_since: Cell::new(None),
+            fibers: Cell::new(0),
             short: Cell::new(false),
             unasked: Cell::new(0),
         }
@@ -40,7 +66,7 @@ impl FiberPool {
                 self.newest.set(fiber.next());
                 Some(fiber)
             }
-            None => self.create_unless_refused_lately(worker),
+            None => self.take_spare_or_new(worker),
         }
     }
 
@@ -72,11 +98,15 @@ impl FiberPool {
         fiber.set_next(self.newest.replace(Some(fiber)));
     }
 
-    /// A new fiber. Where the system has refused one, only some of the requests that follow bother it again: each costs as
-    /// much as many a task.
+    /// A spare fiber, or else a new one. Where the system has refused one, only some of the requests that follow bother it
+    /// again: each costs as much as many a task.
     #[cold]
     #[inline(never)]
-    fn create_unless_refused_lately(&self, worker: &Worker) -> Option<FiberRef> {
+    fn take_spare_or_new(&self, worker: &Worker) -> Option<FiberRef> {
+        if let Some(spare) = self.spare.take() {
+            self.newest.set(spare.next());
+            return Some(spare);
+        }
         if let Some(left) = self.unasked.get().checked_sub(1) {
             self.unasked.set(left);
             self.short.set(true);
@@ -95,30 +125,64 @@ impl FiberPool {
             })
         });
         self.short.set(space.is_err());
-        Ok(FiberRef::create(space?, worker))
+        let fiber = FiberRef::create(space?, worker);
+        self.fibers.set(self.fibers.get() + 1);
+        Ok(fiber)
     }
 
-    /// Retires all idle fibers but the `keep` that were recycled last, and gives their memory back to the system.
-    pub(super) fn trim(&self, worker: &Worker, keep: usize) {
-        let idle = iter::successors(self.newest.get(), |fiber| fiber.next());
-        let Some(last_kept) = idle.take(keep).last() else { return };
-        let kept = self.newest.replace(last_kept.next());
-        last_kept.set_next(None);
-        while let Some(space) = self.retire_one() {
-            // SAFETY: the fiber that used the stack is gone.
-            unsafe { space.decommit() };
-            worker.fiber_limit().leave();
-            self.with_stacks(|stacks| stacks.give_back(space));
+    /// Whether there are more fibers than the reserve, so that some may be too many.
+    #[inline]
+    pub(super) fn is_large(&self) -> bool {
+        self.fibers.get() > KEPT_FIBERS
+    }
+
+    /// Retires some of the fibers that were not needed for a while.
+    #[cold]
+    pub(super) fn tend(&self, worker: &Worker) {
+        let now = Instant::now();
+        if self.spare.get().is_none() {
+            self.spare.set(self.cut_off(KEPT_FIBERS));
+            self.spare_since.set(Some(now));
+        } else if self.spare_since.get().is_some_and(|since| now - since >= SPARE_TIME) {
+            (0..RETIRED_AT_ONCE).all(|_| self.retire_spare(worker));
         }
-        self.newest.set(kept);
     }
 
-    /// Ends an idle fiber and gives the stack that it used.
-    fn retire_one(&self) -> Option<StackSpace> {
-        let fiber = self.newest.get()?;
-        self.newest.set(fiber.next());
-        // SAFETY: nothing refers to an idle fiber but the pool, which has just let go of it.
-        Some(unsafe { fiber.retire() })
+    /// Retires idle fibers until `keep` are left, those that were recycled last, or `is_wanted` says that the worker has
+    /// something better to do. Gives their memory back to the system.
+    pub(super) fn trim(&self, worker: &Worker, keep: usize, is_wanted: impl Fn() -> bool) {
+        loop {
+            while self.spare.get().is_some() {
+                if is_wanted() {
+                    return;
+                }
+                self.retire_spare(worker);
+            }
+            self.spare.set(self.cut_off(keep));
+            self.spare_since.set(Some(Instant::now()));
+            if self.spare.get().is_none() {
+                return;
+            }
+        }
+    }
+
+    /// Takes all idle fibers out but the `keep` that were recycled last.
+    fn cut_off(&self, keep: usize) -> Option<FiberRef> {
+        let last_kept = iter::successors(self.newest.get(), |fiber| fiber.next()).take(keep).last()?;
+        let rest = last_kept.next();
+        last_kept.set_next(None);
+        rest
+    }
+
+    /// Retires a spare fiber and gives its memory back to the system. Returns whether there was one.
+    fn retire_spare(&self, worker: &Worker) -> bool {
+        let Some(space) = retire_first(&self.spare) else { return false };
+        // SAFETY: the fiber that used the stack is gone.
+        unsafe { space.decommit() };
+        worker.fiber_limit().leave();
+        self.fibers.set(self.fibers.get() - 1);
+        self.with_stacks(|stacks| stacks.give_back(space));
+        true
     }
 
     fn with_stacks<R>(&self, use_stacks: impl FnOnce(&mut StackPool) -> R) -> R {
@@ -132,6 +196,14 @@ impl FiberPool {
 impl Drop for FiberPool {
     /// Ends all idle fibers. The worker drops its pool when no other fibers are left.
     fn drop(&mut self) {
-        while self.retire_one().is_some() {}
+        while retire_first(&self.newest).or_else(|| retire_first(&self.spare)).is_some() {}
     }
+}
+
+/// Ends the first of a list of idle fibers and gives the stack that it used.
+fn retire_first(idle: &Cell<Option<FiberRef>>) -> Option<StackSpace> {
+    let fiber = idle.get()?;
+    idle.set(fiber.next());
+    // SAFETY: nothing refers to an idle fiber but the list, which has just let go of it.
+    Some(unsafe { fiber.retire() })
 }

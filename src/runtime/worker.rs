@@ -23,6 +23,9 @@ use std::ptr::{self, NonNull};
 use std::sync::Arc;
 use std::thread;
 
+/// A worker with many fibers looks whether they are too many each time its loop has ended so many tasks.
+const TASKS_PER_TENDING: u32 = 64;
+
 /// One worker of a runtime; lives on its thread.
 pub(crate) struct Worker {
     shared: Arc<Shared>,
@@ -42,6 +45,8 @@ pub(crate) struct Worker {
     /// Counts calls of `yield_now`. At zero, which it wraps to, the worker looks at other workers although fibers of its own
     /// have yielded.
     yields: Cell<u8>,
+    /// Tasks that the loop has ended with many fibers.
+    tended: Cell<u32>,
     /// How many forks from here the next look for others is due. Never zero between forks.
     forks_to_look: Cell<u32>,
     /// Whose turn it is between yielded fibers and new tasks.
@@ -83,6 +88,7 @@ impl Worker {
             ready: FiberQueue::new(),
             yielded: FiberQueue::new(),
             yields: Cell::new(1),
+            tended: Cell::new(0),
             forks_to_look: Cell::new(fork::FORKS_PER_LOOK),
             turn: Cell::new(Turn::NewTask),
             current: Cell::new(None),
@@ -195,7 +201,7 @@ impl Worker {
         }
     }
 
-    /// The running fiber; `None` in the loop.
+    /// The running fiber, or the one that ran last.
     pub(super) fn running(&self) -> Option<FiberRef> {
         self.current.get()
     }
@@ -311,9 +317,21 @@ impl Worker {
                 }
                 if step.ended().is_some() {
                     self.fibers.recycle(fiber);
+                    if self.fibers.is_large() {
+                        self.tend_fibers();
+                    }
                 }
             }
         });
+    }
+
+    /// Looks every so many tasks whether fibers have been idle for long.
+    #[cold]
+    fn tend_fibers(&self) {
+        self.tended.set(self.tended.get().wrapping_add(1));
+        if self.tended.get().is_multiple_of(TASKS_PER_TENDING) {
+            self.fibers.tend(self);
+        }
     }
 
     /// Whether to look at other workers although fibers of this one have yielded, and would be resumed.

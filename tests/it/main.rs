@@ -30,6 +30,7 @@ mod joining;
 mod limits;
 mod locality;
 mod locks;
+mod memory;
 mod nests;
 mod overflow;
 mod panics;

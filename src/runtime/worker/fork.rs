@@ -89,6 +89,9 @@ impl Worker {
             self.yielded.push(parent);
             self.suspend();
         }
+        if self.fibers.is_large() {
+            self.fibers.tend(self);
+        }
         if !self.fibers.is_supplied(self) {
             // A parent must not wait for tasks that no fiber is left for.
             // SAFETY: as the caller says.

@@ -3,13 +3,12 @@
 use super::Worker;
 use crate::batch::Header;
 use crate::runtime::deque::{Job, Steal};
+use crate::runtime::fiber_pool::KEPT_FIBERS;
 use crate::runtime::idle::Awake;
 use std::hint;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Idle fibers that a worker keeps when it goes to sleep, unless another one may want them.
-const KEPT_FIBERS: usize = 64;
 /// How often a worker looks around before it goes to sleep.
 const LOOKS_BEFORE_SLEEP: u32 = 40;
 /// The first looks are spent spinning, each twice as long as the one before, the others giving way to other threads.
@@ -105,7 +104,8 @@ impl Worker {
                 }
                 return Some(found);
             }
-            self.fibers.trim(self, if self.shared.fiber_limit().is_reached() { 1 } else { KEPT_FIBERS });
+            let keep = if self.shared.fiber_limit().is_reached() { 1 } else { KEPT_FIBERS };
+            self.fibers.trim(self, keep, || self.is_anything_left());
             idle.announce(self.index, state);
             state = if self.is_anything_left() { idle.retract(self.index) } else { idle.park(self.index) };
         }

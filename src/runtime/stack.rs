@@ -10,6 +10,7 @@
 //! usable top of each is lowered by a *colour*, a multiple of [`COLOUR_STEP`].
 
 use super::regions::{self, Region, Spot};
+use corosensei::stack::valgrind::ValgrindStackRegistration;
 use corosensei::stack::{MIN_STACK_SIZE, STACK_ALIGNMENT, Stack, StackPointer};
 use rustix::mm::{MapFlags, MprotectFlags, ProtFlags};
 use std::ffi::c_void;
@@ -52,7 +53,9 @@ impl StackSpace {
         let base = control & !(STACK_ALIGNMENT - 1);
         let control = self.bottom.map_addr(|_| NonZeroUsize::new(control).expect("no mapping ends at address zero"));
         let base = StackPointer::new(base).expect("no mapping ends at address zero");
-        (control.cast(), FiberStack { base, limit: self.bottom.addr() })
+        let limit = self.bottom.addr();
+        let valgrind = ValgrindStackRegistration::new(self.bottom.as_ptr(), base.get() - limit.get());
+        (control.cast(), FiberStack { base, limit, _valgrind: valgrind })
     }
 
     /// The stack whose guard is at an address, of whichever executor. Fit for a signal handler; see
@@ -96,6 +99,9 @@ impl StackSpace {
 pub(super) struct FiberStack {
     base: StackPointer,
     limit: StackPointer,
+    /// Tells valgrind, if the process runs under it, that a jump to this stack is a switch and not a large frame. A few
+    /// instructions without effect otherwise.
+    _valgrind: ValgrindStackRegistration,
 }
 
 // SAFETY: the stack has a guard page at its limit and more than the least size above it; both ends are aligned.

@@ -1,9 +1,10 @@
 //! Memory: what suspended tasks take, and that it is given back.
 
 use crate::deadline::{doing, wait_until, within_deadline};
-use crate::processes::alone;
+use crate::processes::{alone, is_alone};
 use std::fs;
 use std::hint;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -161,4 +162,21 @@ fn light_guards() -> bool {
 /// Memory maps of this process.
 fn maps() -> usize {
     fs::read_to_string("/proc/self/maps").expect("the tests read /proc").lines().count()
+}
+
+#[test]
+#[ignore = "needs valgrind, and some time"]
+fn valgrind_follows_fibers_from_stack_to_stack() {
+    if is_alone() {
+        let executor = fibers(2, 256 * 1024);
+        assert_eq!(executor.map(|x| yield_taskmap(|y| x + y, 0..3).iter().sum::<u32>(), 0..100).len(), 100);
+        return;
+    }
+    let name = thread::current().name().expect("tests run on named threads").to_owned();
+    let mut valgrind = Command::new("valgrind");
+    valgrind.arg("--error-exitcode=9").arg(std::env::current_exe().unwrap());
+    valgrind.args([&name, "--exact", "--ignored", "--test-threads=2"]).env("YIELDTASKS_TEST_ALONE", "1");
+    let output = valgrind.output().expect("valgrind is installed");
+    let words = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && !words.contains("client switching stacks"), "{words}");
 }

@@ -9,6 +9,7 @@ use crate::erased::ErasedFn;
 use crate::error::TaskError;
 use crate::executor::Executor;
 use crate::path::TaskPath;
+use crate::process::{self, Process};
 use crate::record::{Origin, Record};
 use crate::scope::Tally;
 use crate::timer;
@@ -33,6 +34,8 @@ pub(crate) struct Ticket<R> {
     idx: usize,
     /// The scope that is told of a panic that nobody asked for.
     tally: Option<Arc<Tally>>,
+    /// Where the task is.
+    process: Process,
 }
 
 struct State<R> {
@@ -53,7 +56,7 @@ enum Phase<R> {
 impl<R> Ticket<R> {
     pub(crate) fn new(origin: Origin, idx: usize, limits: Limits, tally: Option<Arc<Tally>>) -> Self {
         let state = State { phase: Phase::Queued, waker: None };
-        Self { state: Mutex::new(state), limits, origin, idx, tally }
+        Self { state: Mutex::new(state), limits, origin, idx, tally, process: Process::current() }
     }
 
     /// Starts the task, unless it has been stopped.
@@ -108,7 +111,13 @@ impl<R> Ticket<R> {
     }
 
     pub(crate) fn is_finished(&self) -> bool {
-        matches!(self.state.lock().phase, Phase::Ended(_) | Phase::Taken)
+        let has_ended = |state: &State<R>| matches!(state.phase, Phase::Ended(_) | Phase::Taken);
+        if self.process.is_current() {
+            has_ended(&self.state.lock())
+        } else {
+            // Another thread may have held the lock when this process was forked, and holds it for ever here.
+            self.state.try_lock().is_some_and(|state| has_ended(&state))
+        }
     }
 
     pub(crate) fn cancel(&self) {
@@ -125,8 +134,11 @@ impl<R> Ticket<R> {
     ///
     /// # Panics
     ///
-    /// Panics if the outcome has been taken.
+    /// Panics if the outcome has been taken, and in a process that was forked from the task's, if the task had not ended.
     pub(crate) fn poll(&self, context: &Context<'_>) -> Poll<Result<R, TaskError>> {
+        if !self.process.is_current() && !self.is_finished() {
+            process::inherited();
+        }
         let mut state = self.state.lock();
         if matches!(state.phase, Phase::Ended(_)) {
             let Phase::Ended(outcome) = mem::replace(&mut state.phase, Phase::Taken) else { unreachable!("just seen") };
@@ -193,6 +205,11 @@ impl<R> TaskHandle<R> {
     /// - [`ErrorKind::ShutDown`](crate::ErrorKind::ShutDown) if the executor was shut down before the task could start.
     /// - [`ErrorKind::Unwinding`](crate::ErrorKind::Unwinding) if the task has not ended, and the caller is a task on a
     ///   fiber that is unwinding from a panic, where it must not suspend.
+    ///
+    /// # Panics
+    ///
+    /// Unwinds if the running task is cancelled or late. Panics in a process that was forked from the one where the task was
+    /// submitted, if the task had not ended.
     pub fn join(self) -> Result<R, TaskError> {
         self.ticket.join()
     }

@@ -40,6 +40,7 @@ mod global;
 mod handle;
 mod path;
 mod primitives;
+mod process;
 mod record;
 mod runtime;
 mod scope;

@@ -26,6 +26,7 @@ use crate::batch::{Batch, Header};
 use crate::current::{self, Context};
 use crate::error::BuildError;
 use crate::handle::DetachedTask;
+use crate::process::Process;
 use crate::waiter::{Parking, Waiter};
 use affinity::{Placement, ProcessMask};
 use crossbeam_utils::CachePadded;
@@ -38,6 +39,7 @@ use inbox::Inbox;
 use overflow::AlternateStack;
 use parking_lot::Mutex;
 use std::io;
+use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -157,6 +159,8 @@ pub(crate) struct Runtime {
     shared: Arc<Shared>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     refused: Vec<usize>,
+    /// Where the workers are.
+    process: Process,
 }
 
 impl Runtime {
@@ -181,7 +185,8 @@ impl Runtime {
             owner: settings.owner,
             ending: Mutex::new(Ending { workers: 0, waiters: Vec::new() }),
         });
-        let mut runtime = Self { shared, threads: Mutex::new(Vec::with_capacity(workers)), refused: Vec::new() };
+        let threads = Mutex::new(Vec::with_capacity(workers));
+        let mut runtime = Self { shared, threads, refused: Vec::new(), process: Process::current() };
         let (placed, placements) = mpsc::channel();
         for (index, deque) in deques.into_iter().enumerate() {
             let started = runtime.start_worker(settings, index, deque, placed.clone());
@@ -320,7 +325,12 @@ impl Runtime {
 
 impl Drop for Runtime {
     fn drop(&mut self) {
-        self.close();
+        if self.process.is_current() {
+            self.close();
+        } else {
+            // The threads are not there to be detached.
+            let _ = ManuallyDrop::new(std::mem::take(self.threads.get_mut()));
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use crate::batch::Batch;
 use crate::current;
 use crate::error::BuildError;
 use crate::handle::DetachedTask;
+use crate::process::Process;
 use crate::runtime::affinity::PinningOutcome;
 use crate::runtime::{self, Runtime, Settings};
 use parking_lot::Mutex;
@@ -23,10 +24,14 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 ///
 /// Dropping the executor shuts it down and joins its threads. Inside a task of another fiber executor, the wait for them
 /// suspends the fiber.
+///
+/// An executor stays behind when its process forks: in the child, using it panics, and dropping it does nothing.
 pub struct FiberExecutor {
     settings: Settings,
     pinning: PinningOutcome,
     workers: Workers,
+    /// Where the workers are.
+    process: Process,
 }
 
 /// The workers of a fiber executor, by how long they live.
@@ -82,6 +87,7 @@ impl Executor for FiberExecutor {
         if runtime::run_at_home(self.settings.owner, batch) {
             return;
         }
+        self.process.require();
         let ran = match &self.workers {
             Workers::Persistent(runtime) => runtime.run_batch(batch),
             Workers::PerCall { in_hand, .. } => {
@@ -96,6 +102,7 @@ impl Executor for FiberExecutor {
     }
 
     fn spawn(&self, task: DetachedTask) {
+        self.process.require();
         match &self.workers {
             Workers::Persistent(runtime) => runtime.spawn(task),
             Workers::PerCall { in_hand, detached } => {
@@ -136,6 +143,9 @@ impl Executor for FiberExecutor {
 impl FiberExecutor {
     /// Lets no more work in; the workers end after the work in hand.
     pub(super) fn close(&self) {
+        if !self.process.is_current() {
+            return;
+        }
         match &self.workers {
             Workers::Persistent(runtime) => runtime.close(),
             Workers::PerCall { in_hand, .. } => in_hand.close(),
@@ -144,6 +154,9 @@ impl FiberExecutor {
 
     /// Waits for the workers to end, unless the caller is one of their tasks or unwinds on a fiber.
     fn wait(&self) {
+        if !self.process.is_current() {
+            return;
+        }
         match &self.workers {
             Workers::Persistent(runtime) => runtime.end(),
             Workers::PerCall { .. } if runtime::is_at_home(self.settings.owner) => {}

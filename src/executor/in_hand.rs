@@ -1,5 +1,6 @@
 //! The calls that an executor has in hand.
 
+use crate::process::Process;
 use crate::waiter::{Parking, Waiter};
 use parking_lot::Mutex;
 use std::panic::{RefUnwindSafe, UnwindSafe};
@@ -8,9 +9,17 @@ use std::sync::Arc;
 /// Counts calls in and out, until it is closed; then lets in only what belongs to them, and tells when none is left.
 ///
 /// For backends whose calls cost so much that a lock does not matter; the fiber runtime has its own gate.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct InHand {
     state: Arc<Mutex<State>>,
+    /// Where the calls are.
+    process: Process,
+}
+
+impl Default for InHand {
+    fn default() -> Self {
+        Self { state: Arc::default(), process: Process::current() }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -27,7 +36,12 @@ pub(super) struct Call(InHand);
 
 impl InHand {
     /// Counts a call in, unless the executor is closed and the call is not `nested` in one that is in hand.
+    ///
+    /// # Panics
+    ///
+    /// Panics in a process that was forked from the executor's own.
     pub(super) fn enter(&self, nested: bool) -> Option<Call> {
+        self.process.require();
         let mut state = self.state.lock();
         if state.closed && !nested {
             return None;
@@ -50,7 +64,9 @@ impl InHand {
 
     /// Lets no more calls in.
     pub(super) fn close(&self) {
-        self.state.lock().closed = true;
+        if self.process.is_current() {
+            self.state.lock().closed = true;
+        }
     }
 
     /// Whether it is closed and no call is in hand.
@@ -61,6 +77,9 @@ impl InHand {
 
     /// Waits until no call is in hand, unless the caller runs on a fiber that unwinds.
     pub(super) fn wait(&self) {
+        if !self.process.is_current() {
+            return;
+        }
         let parking = Parking::here();
         {
             let mut state = self.state.lock();

@@ -23,6 +23,7 @@ mod deadlines;
 mod drops;
 mod environment;
 mod errors;
+mod forking;
 mod forwarding;
 mod handles;
 mod idle;

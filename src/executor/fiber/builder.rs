@@ -3,6 +3,7 @@
 use super::{FiberExecutor, Workers};
 use crate::error::BuildError;
 use crate::executor::in_hand::InHand;
+use crate::process::Process;
 use crate::runtime::affinity::{Pinning, PinningOutcome, Placement, ProcessMask};
 use crate::runtime::{Runtime, SMALLEST_STACK, Settings, check_size};
 use parking_lot::Mutex;
@@ -136,7 +137,7 @@ impl FiberExecutorBuilder {
         if !matches!(pinning, PinningOutcome::Pinned(_) | PinningOutcome::Off) {
             tracing::warn!(?pinning, "workers run unpinned");
         }
-        Ok(FiberExecutor { settings, pinning, workers })
+        Ok(FiberExecutor { settings, pinning, workers, process: Process::current() })
     }
 }
 

@@ -97,7 +97,15 @@ impl Worker {
                 return None;
             }
             self.shared.idle.starve(self.index, NAP, || self.has_ready());
-            if self.has_ready() || !self.shared.idle.is_everybody_else_at_rest() {
+            if self.has_ready() {
+                at_rest_since = None;
+                continue;
+            }
+            // Asks the system each time: a nap costs more than an answer.
+            if self.fibers.replenish(self, Ask::Within).is_ok() {
+                return None;
+            }
+            if !self.shared.idle.is_everybody_else_at_rest() {
                 at_rest_since = None;
                 continue;
             }

@@ -265,9 +265,11 @@ impl Drop for Slab {
 
 /// Makes the page at `bottom` a guard.
 fn guard(bottom: NonNull<u8>) -> io::Result<()> {
-    if light_guards::are_available() {
-        return light_guards::install(bottom);
-    }
+    if light_guards::are_available() { light_guards::install(bottom) } else { protect(bottom) }
+}
+
+/// Makes the page at `bottom` a guard in the way that every system knows, which splits the mapping.
+fn protect(bottom: NonNull<u8>) -> io::Result<()> {
     let address: *mut c_void = bottom.as_ptr().cast();
     // SAFETY: the page belongs to a mapping of ours and is not in use.
     unsafe { rustix::mm::mprotect(address, page_size(), MprotectFlags::empty()) }?;
@@ -334,6 +336,47 @@ mod tests {
         }
         spaces.iter().for_each(|&space| pool.give_back(space));
         assert_eq!(pool.take().unwrap().bottom, spaces.last().unwrap().bottom);
+    }
+
+    /// Whether the system can read at an address: it takes it for the name of a file.
+    fn is_readable(address: NonNull<u8>) -> bool {
+        // SAFETY: the system looks by itself whether it can read there.
+        let result = unsafe { libc::access(address.as_ptr().cast(), libc::F_OK) };
+        result == 0 || io::Error::last_os_error().raw_os_error() != Some(libc::EFAULT)
+    }
+
+    #[test]
+    fn guards_of_either_kind_are_out_of_bounds_and_nothing_else_is() {
+        let mut kinds: Vec<fn(NonNull<u8>) -> io::Result<()>> = vec![guard, protect];
+        if light_guards::are_available() {
+            kinds.push(light_guards::install);
+        }
+        for install in kinds {
+            let slab = Slab::map(3, SMALLEST_STACK).unwrap();
+            let space = slab.stack(1, SMALLEST_STACK);
+            install(space.bottom).unwrap();
+            let at = |offset: isize| {
+                // SAFETY: the offsets stay within the three stacks.
+                is_readable(unsafe { space.bottom.offset(offset) })
+            };
+            let page = page_size().cast_signed();
+            assert!(at(-1) && !at(0) && !at(page - 1) && at(page));
+            // SAFETY: nothing uses the stack.
+            unsafe { space.decommit() };
+            assert!(!at(0) && at(page), "a stack that was given back stays guarded");
+        }
+    }
+
+    #[test]
+    fn the_stack_whose_guard_is_at_an_address_is_found() {
+        let mut pool = StackPool::new(SMALLEST_STACK);
+        let spaces: Vec<_> = (0..FIRST_SLAB + 2).map(|_| pool.take().unwrap()).collect();
+        for space in spaces {
+            let bottom = space.bottom.addr().get();
+            assert_eq!(StackSpace::guarded_at(bottom), Some(space));
+            assert_eq!(StackSpace::guarded_at(bottom + page_size() - 1), Some(space));
+            assert_eq!(StackSpace::guarded_at(bottom + page_size()), None);
+        }
     }
 
     #[test]

@@ -182,6 +182,17 @@ impl Record {
     /// The path of the task.
     pub(crate) fn path(&self) -> TaskPath {
         let mut steps = Vec::new();
+        self.visit(|site, name, function, idx| steps.push(PathStep::new(site, name, function, idx)));
+        steps.reverse();
+        TaskPath::new(steps)
+    }
+
+    /// Gives the steps of the path to `see`, innermost first, and returns their number. Allocates nothing.
+    pub(crate) fn visit(
+        &self,
+        mut see: impl FnMut(&'static Location<'static>, Option<&'static str>, &'static str, usize),
+    ) -> usize {
+        let mut depth = 0;
         let mut next = NonNull::new(ptr::from_ref(self).cast_mut());
         while let Some(record) = next {
             // SAFETY: see `Origin::parent`.
@@ -190,22 +201,18 @@ impl Record {
             let Some(origin) = (unsafe { record.origin.load(Ordering::Relaxed).as_ref() }) else { break };
             // SAFETY: a label outlives the call of `govern` that set it.
             let label = unsafe { record.label.load(Ordering::Relaxed).as_ref() };
-            steps.push(step(origin, label, record.idx.load(Ordering::Relaxed)));
+            let function = label.map_or(origin.function, |label| label.function);
+            see(origin.site, label.and_then(|label| label.name), function(), record.idx.load(Ordering::Relaxed));
+            depth += 1;
             next = NonNull::new(origin.parent.cast_mut());
         }
-        steps.reverse();
-        TaskPath::new(steps)
+        depth
     }
 
     /// The path that the task `idx` of those from `origin` has, or would have.
     pub(crate) fn path_in(origin: &Origin, idx: usize) -> TaskPath {
         Self::of(origin, idx).path()
     }
-}
-
-fn step(origin: &Origin, label: Option<&Label>, idx: usize) -> PathStep {
-    let function = label.map_or(origin.function, |label| label.function);
-    PathStep::new(origin.site, label.and_then(|label| label.name), function(), idx)
 }
 
 fn identity_of(payload: &(dyn Any + Send)) -> (*const (), TypeId, String) {

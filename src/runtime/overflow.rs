@@ -16,9 +16,11 @@
 use super::fiber::FiberRef;
 use super::stack::StackSpace;
 use crate::current;
+use crate::path::PathStep;
 use rustix::mm::{MapFlags, ProtFlags};
 use std::ffi::{c_int, c_void};
 use std::mem;
+use std::panic::Location;
 use std::ptr;
 use std::sync::{Once, OnceLock};
 
@@ -27,6 +29,9 @@ const SIGNALS: [c_int; 2] = [libc::SIGSEGV, libc::SIGBUS];
 
 /// What was done about the signals before.
 static FORMER: [OnceLock<libc::sigaction>; 2] = [const { OnceLock::new() }; 2];
+
+/// Steps of a path that are written at most, the innermost.
+const LONGEST_PATH: usize = 32;
 
 /// Bytes of an alternate stack, where this module provides it.
 const ALTERNATE_STACK: usize = 64 * 1024;
@@ -110,9 +115,58 @@ fn report(fiber: FiberRef) {
     out(b" KiB (FiberExecutor::builder().stack_size(..))\n");
 }
 
-/// Writes what to call the task on a fiber. Fibers do not know the path of their task.
-fn write_path(_fiber: FiberRef, out: &mut impl FnMut(&[u8])) {
-    out(b"a task");
+/// Writes the path of the task that the fiber runs.
+fn write_path(fiber: FiberRef, out: &mut impl FnMut(&[u8])) {
+    let record = current::record().unwrap_or_else(|| fiber.record());
+    let depth = record.visit(|_, _, _, _| {});
+    if depth == 0 {
+        return out(b"a task");
+    }
+    out(b"task ");
+    // Outermost first, by going up from the task again for each step: nothing is allocated here.
+    let written = depth.min(LONGEST_PATH);
+    if written < depth {
+        out(b".. > ");
+    }
+    for wanted in (0..written).rev() {
+        let mut step = 0;
+        record.visit(|site, name, function, idx| {
+            if step == wanted {
+                write_step(site, name, function, idx, out);
+            }
+            step += 1;
+        });
+        if wanted > 0 {
+            out(b" > ");
+        }
+    }
+}
+
+/// Writes a step as [`PathStep`](crate::PathStep) is displayed.
+fn write_step(
+    site: &'static Location<'static>,
+    name: Option<&'static str>,
+    function: &'static str,
+    idx: usize,
+    out: &mut impl FnMut(&[u8]),
+) {
+    let step = PathStep::new(site, name, function, idx);
+    match (name, step.function()) {
+        (Some(name), _) => out(name.as_bytes()),
+        (None, function) => {
+            if let Some(function) = function {
+                out(function.as_bytes());
+                out(b" at ");
+            }
+            out(site.file().as_bytes());
+            out(b":");
+            write_number(site.line() as usize, out);
+            out(b" ");
+        }
+    }
+    out(b"[");
+    write_number(idx, out);
+    out(b"]");
 }
 
 /// Writes a number in decimal.

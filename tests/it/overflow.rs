@@ -4,7 +4,7 @@ use crate::processes::{is_alone, run_alone};
 use std::hint;
 use std::os::unix::process::ExitStatusExt;
 use std::thread;
-use yieldtasks::{ExecutorExt, FiberExecutor, Pinning, yield_join, yield_taskmap, yield_taskwrap};
+use yieldtasks::{ExecutorExt, FiberExecutor, Pinning, taskmap, yield_join, yield_taskmap, yield_taskwrap};
 
 const ABORTED: i32 = 6;
 const SEGMENTATION_FAULT: i32 = 11;
@@ -48,13 +48,36 @@ fn dying_words(signal: i32, body: impl FnOnce()) -> String {
 #[track_caller]
 fn names_the_overflow(kibibytes: usize, body: impl FnOnce()) {
     let words = dying_words(ABORTED, body);
-    let said = format!("task overflowed its stack of {kibibytes} KiB (FiberExecutor::builder().stack_size(..))\n");
+    let said = format!(" overflowed its stack of {kibibytes} KiB (FiberExecutor::builder().stack_size(..))\n");
     assert!(is_alone() || words.ends_with(&said), "{words}");
 }
 
 #[test]
 fn a_task_that_overflows_its_stack_says_so_and_aborts() {
     names_the_overflow(64, || fibers(1, 64 * 1024).run(overflow));
+}
+
+#[test]
+fn an_overflow_is_told_with_the_path_of_its_task() {
+    let words = dying_words(ABORTED, || {
+        let executor = fibers(1, 64 * 1024);
+        let outer = |x: usize| {
+            drop(
+                taskmap(
+                    |y| {
+                        if x + y == 5 {
+                            overflow()
+                        }
+                    },
+                    0..3,
+                )
+                .name("inner")
+                .run(),
+            )
+        };
+        executor.taskmap(outer, 0..4).name("outer").run();
+    });
+    assert!(is_alone() || words.contains("\ntask outer[3] > inner[2] overflowed its stack of 64 KiB"), "{words}");
 }
 
 #[test]

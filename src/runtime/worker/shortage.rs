@@ -36,7 +36,7 @@ impl Worker {
     ///
     /// # Panics
     ///
-    /// Panics if the parent has used up most of its stack.
+    /// As [`run_if_supplied`](Self::run_if_supplied).
     ///
     /// # Safety
     ///
@@ -44,6 +44,16 @@ impl Worker {
     #[cold]
     #[inline(never)]
     pub(super) unsafe fn fork_inline(&self, batch: NonNull<Header>) {
+        // SAFETY: as the caller says.
+        unsafe { run_inline(batch) };
+    }
+
+    /// Notes that a batch is about to run on the stack of its parent.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the parent has used up most of its stack.
+    fn go_inline(&self) {
         let parent = self.current_fiber();
         let here = hint::black_box(0_u8);
         // Where a task has changed stacks by means of its own, nothing is known.
@@ -55,17 +65,22 @@ impl Worker {
         if room >= ROOM_FOR_WORDS {
             self.shared.fiber_limit().warn_once();
         }
-        // SAFETY: as the caller says.
-        unsafe { run_inline(batch) };
     }
 
-    /// Runs a batch of a task that runs inline, if there is a fiber for its children by now. Returns whether there was.
+    /// Runs a batch of a task that runs inline, if there is a fiber for its children by now. Returns whether there was; if not,
+    /// the caller runs the batch inline.
+    ///
+    /// # Panics
+    ///
+    /// Panics if there is no fiber, and the parent has used up most of its stack.
     pub(crate) fn run_if_supplied(&self, batch: &Batch<'_>) -> bool {
         let is_supplied = self.fibers.is_supplied(self);
         if is_supplied {
             let tasks = 0..batch.len();
             self.push(Job { batch: batch.claim_all(), tasks });
             batch.join();
+        } else {
+            self.go_inline();
         }
         is_supplied
     }

@@ -200,10 +200,10 @@ fn deep_nests_on_few_fibers_panic_before_they_overflow_a_stack() {
     within_deadline(|| {
         for size in [STACK, 4 << 20] {
             let executor = FiberExecutor::builder().workers(1).max_fibers(3).stack_size(size).build().unwrap();
-            assert_eq!(executor.run(|| chain(50)), 50);
+            assert_eq!(executor.run(|| chain(12)), 12);
             let payload = caught(|| executor.run(|| chain(1_000_000))).unwrap_err();
             assert!(message_of(&*payload).contains("nest less deep"), "{}", message_of(&*payload));
-            assert_eq!(executor.run(|| chain(50)), 50);
+            assert_eq!(executor.run(|| chain(12)), 12);
         }
     });
 }

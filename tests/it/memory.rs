@@ -122,7 +122,8 @@ fn a_deep_chain_gives_its_memory_back() {
             executor.run(|| chain(100));
             let before = resident();
             let during = executor.run(|| chain(BURST));
-            assert!(during > before + BURST * 4096);
+            // The fibers of the short chain are there already.
+            assert!(during > before + BURST * 4096 * 9 / 10, "{before} before, {during} during");
             let allowed = before + (during - before) / 10;
             wait_until("the chain's memory is given back", || resident() < allowed, thread::yield_now);
         });

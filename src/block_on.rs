@@ -1,6 +1,8 @@
 #![expect(unsafe_code, reason = "a waker refers to the fiber that waits")]
 //! Waiting for a future: a fiber suspends, a thread parks.
 
+mod wake_state;
+
 use crate::control::stop_if_told;
 use crate::current;
 use crate::timer;
@@ -8,16 +10,18 @@ use crate::waiter::{self, Helper, Parking, Waiter};
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::Duration;
+use wake_state::WakeState;
 
 /// Waits for a future. In a task on a fiber this suspends the fiber, and the worker goes on with others; elsewhere it parks
 /// the thread.
 ///
 /// The future is polled where the call is made; no async runtime is needed. What the future needs of one, such as a timer or
-/// a socket of tokio's, has to be driven by that runtime elsewhere.
+/// a socket of tokio's, has to be driven by that runtime elsewhere. A future that asks for its runtime while it is polled is
+/// best spawned there: `block_on(runtime.spawn(future))`. Entering the runtime instead sets a thread-local, which must not be
+/// held across a wait.
 ///
 /// # Panics
 ///
@@ -100,25 +104,10 @@ pub fn unblock<R: Send>(f: impl FnOnce() -> R + Send) -> R {
 }
 
 /// What a waker wakes: one party that waits for a future.
-///
-/// | state | meaning |
-/// |---|---|
-/// | `POLLING` | the party runs, and has not been woken since it began to poll |
-/// | `WAITING` | the party is suspended or parked, or about to be; whoever leaves this state makes it go on |
-/// | `WOKEN` | the party runs or is about to, and will poll once more |
-///
-/// Only the party enters `WAITING`, from `POLLING`, and `POLLING`. Anybody enters `WOKEN`, by a swap, so exactly one of
-/// them sees that it left `WAITING` and has the right to make the fiber ready. The fiber is alive then: it cannot go
-/// on, and so not end, before it has been made ready. A waker that outlives the wait finds `POLLING` or `WOKEN` for ever
-/// and does not touch the fiber.
 struct Parker {
-    state: AtomicU8,
+    state: WakeState,
     party: Party,
 }
-
-const POLLING: u8 = 0;
-const WAITING: u8 = 1;
-const WOKEN: u8 = 2;
 
 enum Party {
     /// The fiber that polls, as its own waiter.
@@ -126,8 +115,8 @@ enum Party {
     Thread(Thread),
 }
 
-// SAFETY: the waiter blocks the auto trait. It is used by the party itself, and by who left the state `WAITING`, of which
-// there is one at a time; a fiber may be made ready from any thread.
+// SAFETY: the waiter blocks the auto trait. It is used by who was told by the state to resume the party, of which there is
+// one at a time; a fiber may be made ready from any thread.
 unsafe impl Sync for Parker {}
 
 impl Parker {
@@ -136,7 +125,7 @@ impl Parker {
             parking @ Parking::Fiber(_) => Party::Fiber(parking.waiter()),
             Parking::Thread(_) => Party::Thread(thread::current()),
         };
-        Self { state: AtomicU8::new(POLLING), party }
+        Self { state: WakeState::new(), party }
     }
 
     /// Waits until the party has been woken since it last polled.
@@ -147,17 +136,13 @@ impl Parker {
                     !thread::panicking(),
                     "a task cannot wait while it unwinds: let its destructors use what does not wait, such as `try_lock`"
                 );
-                // ORDERING: AcqRel here, below and in `wake`. A waker's writes are seen by the poll that follows, and what
-                // this fiber did before it suspends by who makes it ready.
-                let announced = self.state.compare_exchange(POLLING, WAITING, Ordering::AcqRel, Ordering::Acquire);
-                if announced.is_ok() {
+                if self.state.announce() {
                     current::suspend();
                 }
-                // A wake that came since is part of why the party polls again: nothing is lost by forgetting it.
-                self.state.swap(POLLING, Ordering::AcqRel);
+                self.state.poll_again();
             }
             Party::Thread(_) => {
-                while self.state.swap(POLLING, Ordering::AcqRel) != WOKEN {
+                while !self.state.poll_again() {
                     thread::park();
                 }
             }
@@ -171,11 +156,10 @@ impl Wake for Parker {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        let former = self.state.swap(WOKEN, Ordering::AcqRel);
-        match &self.party {
-            Party::Fiber(fiber) if former == WAITING => fiber.wake(),
-            Party::Fiber(_) => {}
-            Party::Thread(thread) => thread.unpark(),
+        match (self.state.wake(), &self.party) {
+            (wake_state::Wake::Resume, Party::Fiber(fiber)) => fiber.wake(),
+            (wake_state::Wake::Nothing, Party::Fiber(_)) => {}
+            (_, Party::Thread(thread)) => thread.unpark(),
         }
     }
 }

@@ -175,7 +175,7 @@ impl TaskError {
     fn of_kind(kind: ErrorKind, path: TaskPath) -> Self {
         let message = match kind {
             ErrorKind::Panicked => "it panicked",
-            ErrorKind::Cancelled => "it was cancelled before it ended",
+            ErrorKind::Cancelled => "a token, a handle or the outcome of a sibling stopped it before it ended",
             ErrorKind::DeadlineExceeded => "it had not ended when its time was up: allow more, or give it less to do",
             ErrorKind::ShutDown => "the executor was shut down before it started: submit it to a live one",
             ErrorKind::Unwinding => "the caller unwinds and cannot wait for it: join before the panic or after",

@@ -122,6 +122,7 @@ impl Executor for FiberExecutor {
         if let Some(feed) = runtime::open_at_home(self.settings.owner) {
             return Some(Feed::runtime(feed));
         }
+        self.process.require();
         match &self.workers {
             Workers::Persistent(runtime) => runtime.open().map(Feed::runtime),
             Workers::PerCall { in_hand, .. } => {

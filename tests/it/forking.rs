@@ -5,6 +5,7 @@ use crate::backends::BACKENDS;
 use crate::deadline::{Flag, within_deadline};
 use crate::panicking::{caught, message_of};
 use crate::processes::alone;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -97,6 +98,7 @@ fn an_inherited_executor_refuses_work_and_can_be_dropped() {
                 is_inherited(|| executor.map(|x| x, [1, 2]));
                 is_inherited(|| executor.run(|| 1));
                 is_inherited(|| drop(executor.submit(|| 1)));
+                is_inherited(|| executor.taskmap(|x| x, [1]).stream_ordered(|_, _: u8| ControlFlow::Continue(())));
                 executor.shutdown();
                 drop(executor);
                 works(&FiberExecutor::builder().workers(2).build().unwrap());

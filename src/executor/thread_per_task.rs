@@ -15,6 +15,8 @@ use std::thread::{self, JoinHandle};
 /// This is what a program does that makes all its loops parallel and leaves the rest to the system. A task for which no
 /// thread can be started runs on the thread of its parent.
 ///
+/// A cancelled task ends at its next yield point, as on every backend: a thread cannot be stopped from outside.
+///
 /// Dropping the executor shuts it down and waits for its tasks.
 #[derive(Debug, Default)]
 pub struct ThreadPerTaskExecutor {

@@ -8,9 +8,9 @@ use std::fmt::{Debug, Display};
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::str::FromStr;
 use yieldtasks::{
-    Backend, Batch, BuildError, DetachedTask, Executor, ExecutorExt, FiberExecutor, FiberExecutorBuilder, FlatExecutor,
-    Pinning, PinningOutcome, SerialExecutor, Task, TaskError, TaskHandle, ThreadPerTaskExecutor, UnknownBackend,
-    yield_taskmap,
+    Backend, Batch, BuildError, CancelToken, Cancelled, DetachedTask, ErrorKind, Executor, ExecutorExt, FiberExecutor,
+    FiberExecutorBuilder, FlatExecutor, Pinning, PinningOutcome, Scope, ScopedTaskHandle, SerialExecutor, Task,
+    TaskError, TaskHandle, TaskPath, ThreadPerTaskExecutor, UnknownBackend, sync, yield_taskmap,
 };
 
 /// Checks that an error says something to act on: lower case, no full stop, and a cause that is not repeated.
@@ -162,6 +162,16 @@ fn types_keep_their_promises() {
     shared::<PinningOutcome>();
     shared::<Backend>();
     shared::<TaskHandle<u8>>();
+    shared::<CancelToken>();
+    shared::<Cancelled>();
+    shared::<ErrorKind>();
+    shared::<TaskPath>();
+    shared::<sync::Mutex<u8>>();
+    shared::<sync::RwLock<u8>>();
+    shared::<sync::Semaphore>();
+    shared::<sync::Event>();
+    shared::<sync::Sender<u8>>();
+    shared::<sync::Receiver<u8>>();
     unwind_safe::<FiberExecutor>();
     unwind_safe::<SerialExecutor>();
     unwind_safe::<ThreadPerTaskExecutor>();
@@ -177,6 +187,11 @@ fn types_keep_their_promises() {
     sendable::<DetachedTask>();
     sendable::<TaskHandle<std::cell::Cell<u8>>>();
     sendable::<Box<dyn Executor>>();
+    sendable::<ScopedTaskHandle<'static, u8>>();
+    fn scope<T: Sync + Debug>() {}
+    scope::<Scope<'static, 'static>>();
+    fn future<T: Future<Output = Result<u8, TaskError>> + Unpin>() {}
+    future::<TaskHandle<u8>>();
 
     fn debug<T: Debug>() {}
     debug::<Batch<'static>>();

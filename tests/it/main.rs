@@ -6,6 +6,8 @@ mod accounting;
 mod backends;
 #[path = "../support/deadline.rs"]
 mod deadline;
+#[path = "../support/deep_stack.rs"]
+mod deep_stack;
 #[path = "../support/panicking.rs"]
 mod panicking;
 #[path = "../support/processes.rs"]

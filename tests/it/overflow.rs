@@ -1,5 +1,6 @@
 //! Stacks that overflow, and other faults: each in a process of its own, which it ends.
 
+use crate::deep_stack::use_stack_from_here;
 use crate::processes::{is_alone, run_alone};
 use std::hint;
 use std::os::unix::process::ExitStatusExt;
@@ -8,20 +9,6 @@ use yieldtasks::{ExecutorExt, FiberExecutor, Pinning, taskmap, yield_join, yield
 
 const ABORTED: i32 = 6;
 const SEGMENTATION_FAULT: i32 = 11;
-
-/// Calls itself until it has used so many bytes of stack, and returns the number of calls.
-#[inline(never)]
-fn use_stack(bytes: usize, top: usize) -> usize {
-    let frame = hint::black_box([1_u8; 512]);
-    let used = top - (&raw const frame).addr();
-    let below = if used < bytes { use_stack(bytes, top) } else { 0 };
-    below + usize::from(hint::black_box(&frame)[7])
-}
-
-fn use_stack_from_here(bytes: usize) -> usize {
-    let here = 0_u8;
-    use_stack(bytes, (&raw const here).addr())
-}
 
 fn overflow() {
     use_stack_from_here(1 << 40);

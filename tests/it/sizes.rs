@@ -2,8 +2,8 @@
 
 use crate::backends::{Kind, WORKERS, candidates, fibers};
 use crate::deadline::{doing, within_deadline};
+use crate::deep_stack::use_stack_from_here;
 use crate::panicking::{expected, expected_panic};
-use std::hint;
 use yieldtasks::{Executor, ExecutorExt, FiberExecutor, yield_join, yield_now, yield_taskmap, yield_taskwrap};
 
 const DEEP: u64 = if cfg!(debug_assertions) { 2_000 } else { 10_000 };
@@ -116,20 +116,6 @@ fn nests_of_a_million_joins_end() {
         let levels = if cfg!(debug_assertions) { 13 } else { 20 };
         fiber_executors(|executor| assert_eq!(executor.run(|| count(levels)), 1 << levels));
     });
-}
-
-/// Calls itself until it has used so many bytes of stack, and returns the number of calls.
-#[inline(never)]
-fn use_stack(bytes: usize, top: usize) -> usize {
-    let frame = hint::black_box([1_u8; 512]);
-    let used = top - (&raw const frame).addr();
-    let below = if used < bytes { use_stack(bytes, top) } else { 0 };
-    below + usize::from(hint::black_box(&frame)[7])
-}
-
-fn use_stack_from_here(bytes: usize) -> usize {
-    let here = 0_u8;
-    use_stack(bytes, (&raw const here).addr())
 }
 
 #[test]

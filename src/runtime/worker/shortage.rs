@@ -145,6 +145,8 @@ impl Worker {
             Some((job.batch, first))
         };
         if let Some((batch, idx)) = own.or_else(elsewhere) {
+            // A destructor of the task's runs here, in the loop, where nothing can be forked.
+            self.current.set(None);
             // SAFETY: the task was claimed and has not arrived, so the batch is live.
             unsafe { refuse(batch, idx, error) };
         }

@@ -4,7 +4,7 @@
 //! with others. None is poisoned by a panic. Each wait is a yield point, even if there is nothing to wait for: a task that is
 //! cancelled or late unwinds there.
 //!
-//! They are those of `async-lock`, `async-channel` and `event-listener`, waited for by [`block_on`].
+//! They are those of `async-lock`, `async-channel` and `event-listener`, waited for by [`block_on`](crate::block_on()).
 //!
 //! # Examples
 //!
@@ -34,6 +34,3 @@ pub use event::Event;
 pub use mutex::{Mutex, MutexGuard};
 pub use rw_lock::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 pub use semaphore::{Semaphore, SemaphorePermit};
-
-#[expect(unused_imports, reason = "named in the documentation")]
-use crate::block_on;

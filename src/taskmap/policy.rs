@@ -5,8 +5,6 @@ use crate::batch;
 use crate::control::{CancelToken, Limits};
 use crate::current;
 use crate::executor::Executor;
-#[expect(unused_imports, reason = "named in the documentation")]
-use crate::executor::ExecutorExt;
 use crate::global::global;
 use crate::handle::{DetachedTask, TaskHandle};
 use crate::path::{PathStep, TaskPath};
@@ -16,7 +14,7 @@ use std::fmt;
 use std::panic::Location;
 use std::time::{Duration, Instant};
 
-/// A map that has not started, made by [`taskmap`](crate::taskmap()) or [`ExecutorExt::taskmap`].
+/// A map that has not started, made by [`taskmap`](crate::taskmap()) or [`ExecutorExt::taskmap`](crate::ExecutorExt::taskmap).
 ///
 /// The setters give it a name and a policy; then one of the other methods runs it. Or it is awaited:
 /// `let results = taskmap(f, items).await`, in any async runtime, gives what [`run`](Self::run) gives.

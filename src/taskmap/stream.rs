@@ -5,8 +5,6 @@ use super::outcomes::{Failure, Outcome, attempt};
 use super::policy::{Place, Policy, size_at};
 use crate::block_on::block_on;
 use crate::control::{Control, Stopped, stop_if_told};
-#[expect(unused_imports, reason = "named in the documentation")]
-use crate::error::TaskError;
 use crate::record::{Label, Origin};
 use crate::scope::{Scope, scope_here, scope_on};
 use parking_lot::Mutex;
@@ -32,7 +30,7 @@ where
     /// # Panics
     ///
     /// A panic of `g` or of a task cancels the other tasks, and goes on when all have ended. Panics with the message of the
-    /// [`TaskError`] if the map is cancelled or late.
+    /// [`TaskError`](crate::TaskError) if the map is cancelled or late.
     ///
     /// # Examples
     ///

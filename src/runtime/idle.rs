@@ -309,7 +309,8 @@ mod models {
 
     fn explore(workers: usize) {
         let mut model = loom::model::Builder::new();
-        model.preemption_bound = Some(3);
+        // Deeper, which takes minutes: `LOOM_MAX_PREEMPTIONS=3`.
+        model.preemption_bound = model.preemption_bound.or(Some(2));
         model.check(move || {
             let place = Arc::new(Place { jobs: AtomicUsize::new(0), idle: Idle::new(workers) });
             let threads: Vec<_> = (0..workers)

@@ -182,16 +182,13 @@ impl Record {
     /// The path of the task.
     pub(crate) fn path(&self) -> TaskPath {
         let mut steps = Vec::new();
-        self.visit(|site, name, function, idx| steps.push(PathStep::new(site, name, function, idx)));
+        self.visit(|step| steps.push(step));
         steps.reverse();
         TaskPath::new(steps)
     }
 
     /// Gives the steps of the path to `see`, innermost first, and returns their number. Allocates nothing.
-    pub(crate) fn visit(
-        &self,
-        mut see: impl FnMut(&'static Location<'static>, Option<&'static str>, &'static str, usize),
-    ) -> usize {
+    pub(crate) fn visit(&self, mut see: impl FnMut(PathStep)) -> usize {
         let mut depth = 0;
         let mut next = NonNull::new(ptr::from_ref(self).cast_mut());
         while let Some(record) = next {
@@ -202,7 +199,8 @@ impl Record {
             // SAFETY: a label outlives the call of `govern` that set it.
             let label = unsafe { record.label.load(Ordering::Relaxed).as_ref() };
             let function = label.map_or(origin.function, |label| label.function);
-            see(origin.site, label.and_then(|label| label.name), function(), record.idx.load(Ordering::Relaxed));
+            let name = label.and_then(|label| label.name);
+            see(PathStep::new(origin.site, name, function(), record.idx.load(Ordering::Relaxed)));
             depth += 1;
             next = NonNull::new(origin.parent.cast_mut());
         }

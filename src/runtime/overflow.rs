@@ -11,16 +11,16 @@
 //! gives its threads one, unless its runtime was not started, as in a library that a foreign program has loaded.
 //!
 //! All that the handler does is safe in a handler: it allocates nothing, takes no lock, and calls nothing of the C library
-//! but `write`, `abort`, `sigaction` and `raise`.
+//! but `write`, `abort`, `sigaction` and `raise`; formatting is the core library's, which needs neither.
 
 use super::fiber::FiberRef;
 use super::stack::StackSpace;
 use crate::current;
-use crate::path::PathStep;
+use crate::record::Record;
 use rustix::mm::{MapFlags, ProtFlags};
 use std::ffi::{c_int, c_void};
+use std::fmt;
 use std::mem;
-use std::panic::Location;
 use std::ptr;
 use std::sync::{Once, OnceLock};
 
@@ -104,84 +104,56 @@ fn overflowed_fiber(fault: *const libc::siginfo_t) -> Option<FiberRef> {
 
 /// Writes a line about the overflow to standard error.
 fn report(fiber: FiberRef) {
-    let mut out = |bytes: &[u8]| {
-        // SAFETY: the bytes are there to be read. There is nobody to tell if they cannot be written.
-        unsafe { libc::write(libc::STDERR_FILENO, bytes.as_ptr().cast(), bytes.len()) };
-    };
-    out(b"\n");
-    write_path(fiber, &mut out);
-    out(b" overflowed its stack of ");
-    write_number(fiber.stack_size() / 1024, &mut out);
-    out(b" KiB (FiberExecutor::builder().stack_size(..))\n");
+    // There is nobody to tell if it cannot be written.
+    let _ = write_report(fiber, &mut StandardError);
 }
 
-/// Writes the path of the task that the fiber runs.
-fn write_path(fiber: FiberRef, out: &mut impl FnMut(&[u8])) {
-    let record = current::record().unwrap_or_else(|| fiber.record());
-    let depth = record.visit(|_, _, _, _| {});
-    if depth == 0 {
-        return out(b"a task");
+fn write_report(fiber: FiberRef, out: &mut impl fmt::Write) -> fmt::Result {
+    out.write_char('\n')?;
+    write_path(current::record().unwrap_or_else(|| fiber.record()), out)?;
+    let kibibytes = fiber.stack_size() / 1024;
+    writeln!(out, " overflowed its stack of {kibibytes} KiB (FiberExecutor::builder().stack_size(..))")
+}
+
+/// Standard error without a lock or a buffer.
+struct StandardError;
+
+impl fmt::Write for StandardError {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        // SAFETY: the bytes are there to be read.
+        let written = unsafe { libc::write(libc::STDERR_FILENO, text.as_ptr().cast(), text.len()) };
+        if written < 0 { Err(fmt::Error) } else { Ok(()) }
     }
-    out(b"task ");
-    // Outermost first, by going up from the task again for each step: nothing is allocated here.
+}
+
+/// Writes the path of a task as a [`TaskPath`](crate::TaskPath) is displayed, which cannot be made here: it allocates.
+fn write_path(record: &Record, out: &mut impl fmt::Write) -> fmt::Result {
+    let depth = record.visit(|_| {});
+    if depth == 0 {
+        return out.write_str("a task");
+    }
+    out.write_str("task ")?;
     let written = depth.min(LONGEST_PATH);
     if written < depth {
-        out(b".. > ");
+        out.write_str(".. > ")?;
     }
+    // Outermost first, by going up from the task again for each step.
     for wanted in (0..written).rev() {
-        let mut step = 0;
-        record.visit(|site, name, function, idx| {
-            if step == wanted {
-                write_step(site, name, function, idx, out);
+        let (mut height, mut step) = (0, None);
+        record.visit(|seen| {
+            if height == wanted {
+                step = Some(seen);
             }
-            step += 1;
+            height += 1;
         });
+        if let Some(step) = step {
+            write!(out, "{step}")?;
+        }
         if wanted > 0 {
-            out(b" > ");
+            out.write_str(" > ")?;
         }
     }
-}
-
-/// Writes a step as [`PathStep`](crate::PathStep) is displayed.
-fn write_step(
-    site: &'static Location<'static>,
-    name: Option<&'static str>,
-    function: &'static str,
-    idx: usize,
-    out: &mut impl FnMut(&[u8]),
-) {
-    let step = PathStep::new(site, name, function, idx);
-    match (name, step.function()) {
-        (Some(name), _) => out(name.as_bytes()),
-        (None, function) => {
-            if let Some(function) = function {
-                out(function.as_bytes());
-                out(b" at ");
-            }
-            out(site.file().as_bytes());
-            out(b":");
-            write_number(site.line() as usize, out);
-            out(b" ");
-        }
-    }
-    out(b"[");
-    write_number(idx, out);
-    out(b"]");
-}
-
-/// Writes a number in decimal.
-fn write_number(mut number: usize, out: &mut impl FnMut(&[u8])) {
-    let mut digits = [0; 20];
-    let mut first = digits.len();
-    loop {
-        first -= 1;
-        digits[first] = b'0' + (number % 10) as u8;
-        number /= 10;
-        if number == 0 {
-            break;
-        }
-    }
-    out(&digits[first..]);
+    Ok(())
 }
 
 /// Leaves the signal to whoever handled it before.
@@ -258,15 +230,6 @@ fn set_alternate_stack(memory: *mut c_void, flags: c_int) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn numbers_are_written_in_decimal() {
-        for number in [0, 7, 10, 64, 2048, usize::MAX] {
-            let mut written = Vec::new();
-            write_number(number, &mut |bytes: &[u8]| written.extend_from_slice(bytes));
-            assert_eq!(written, number.to_string().into_bytes());
-        }
-    }
 
     #[test]
     fn threads_of_the_standard_library_keep_their_alternate_stack() {

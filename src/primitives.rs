@@ -6,32 +6,41 @@
 #[cfg(not(all(test, yieldtasks_loom)))]
 mod imp {
     pub(crate) use parking_lot::Mutex;
-    use parking_lot::MutexGuard;
     pub(crate) use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering, fence};
+    use std::sync::{Condvar, Mutex as StdMutex, MutexGuard, PoisonError};
     use std::time::Duration;
 
-    /// The condition variable of `parking_lot`, called like loom's.
+    /// A value that threads wait for to change.
+    ///
+    /// The standard library's, where the other locks are those of `parking_lot`: that one keeps all waiting threads in one
+    /// table of the process. A child of a process that forks inherits the table, with entries inside the stacks of threads
+    /// that are not there, and the threads that it starts get the same stacks. Workers park for long, and so through forks.
     #[derive(Debug, Default)]
-    pub(crate) struct Condvar(parking_lot::Condvar);
+    pub(crate) struct Monitor<T> {
+        value: StdMutex<T>,
+        changed: Condvar,
+    }
 
-    impl Condvar {
-        pub(crate) fn new() -> Self {
-            Self::default()
+    impl<T> Monitor<T> {
+        pub(crate) fn new(value: T) -> Self {
+            Self { value: StdMutex::new(value), changed: Condvar::new() }
+        }
+
+        pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
+            self.value.lock().unwrap_or_else(PoisonError::into_inner)
         }
 
         pub(crate) fn notify_one(&self) {
-            self.0.notify_one();
+            self.changed.notify_one();
         }
 
-        pub(crate) fn wait<'a, T>(&self, mut guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
-            self.0.wait(&mut guard);
-            guard
+        pub(crate) fn wait<'a>(&self, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
+            self.changed.wait(guard).unwrap_or_else(PoisonError::into_inner)
         }
 
-        pub(crate) fn wait_for<'a, T>(&self, mut guard: MutexGuard<'a, T>, at_most: Duration) -> MutexGuard<'a, T> {
+        pub(crate) fn wait_for<'a>(&self, guard: MutexGuard<'a, T>, at_most: Duration) -> MutexGuard<'a, T> {
             // Who waits looks for itself why it goes on.
-            let _ = self.0.wait_for(&mut guard, at_most);
-            guard
+            self.changed.wait_timeout(guard, at_most).unwrap_or_else(PoisonError::into_inner).0
         }
     }
 
@@ -63,25 +72,32 @@ mod imp {
         }
     }
 
-    /// As above for the condition variable.
+    /// The same of loom's parts.
     #[derive(Debug, Default)]
-    pub(crate) struct Condvar(loom::sync::Condvar);
+    pub(crate) struct Monitor<T> {
+        value: Mutex<T>,
+        changed: loom::sync::Condvar,
+    }
 
-    impl Condvar {
-        pub(crate) fn new() -> Self {
-            Self(loom::sync::Condvar::new())
+    impl<T> Monitor<T> {
+        pub(crate) fn new(value: T) -> Self {
+            Self { value: Mutex::new(value), changed: loom::sync::Condvar::new() }
+        }
+
+        pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
+            self.value.lock()
         }
 
         pub(crate) fn notify_one(&self) {
-            self.0.notify_one();
+            self.changed.notify_one();
         }
 
-        pub(crate) fn wait<'a, T>(&self, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
-            self.0.wait(guard).expect("no model panics while it holds a lock")
+        pub(crate) fn wait<'a>(&self, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
+            self.changed.wait(guard).expect("no model panics while it holds a lock")
         }
 
         /// Waits without end, so that a model that counts on the time limit deadlocks.
-        pub(crate) fn wait_for<'a, T>(&self, guard: MutexGuard<'a, T>, _at_most: Duration) -> MutexGuard<'a, T> {
+        pub(crate) fn wait_for<'a>(&self, guard: MutexGuard<'a, T>, _at_most: Duration) -> MutexGuard<'a, T> {
             self.wait(guard)
         }
     }

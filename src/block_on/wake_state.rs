@@ -61,7 +61,7 @@ impl WakeState {
 #[cfg(all(test, yieldtasks_loom))]
 mod models {
     use super::*;
-    use crate::primitives::{Condvar, Mutex};
+    use crate::primitives::Monitor;
     use loom::sync::Arc;
     use loom::thread;
 
@@ -69,20 +69,19 @@ mod models {
     #[derive(Default)]
     struct Fiber {
         /// How many times it was made ready and has not been resumed.
-        ready: Mutex<usize>,
-        made_ready: Condvar,
+        ready: Monitor<usize>,
     }
 
     impl Fiber {
         fn make_ready(&self) {
             *self.ready.lock() += 1;
-            self.made_ready.notify_one();
+            self.ready.notify_one();
         }
 
         fn suspend(&self) {
             let mut ready = self.ready.lock();
             while *ready == 0 {
-                ready = self.made_ready.wait(ready);
+                ready = self.ready.wait(ready);
             }
             *ready -= 1;
         }

@@ -22,7 +22,7 @@
 //! among the sleepers, so that nobody wakes it in vain; it counts as starving, and a push into an inbox and its look at
 //! that inbox have fences in between in the same way.
 
-use crate::primitives::{AtomicUsize, Condvar, LightFence, Mutex, Ordering, fence, heavy_fence};
+use crate::primitives::{AtomicUsize, LightFence, Monitor, Mutex, Ordering, fence, heavy_fence};
 use std::time::Duration;
 
 const ONE_SLEEPING: usize = 1;
@@ -221,32 +221,31 @@ fn searching(counts: usize) -> usize {
 /// Where one worker parks. Holds at most one wake-up, which only a party that took the worker off the list gives.
 #[derive(Debug)]
 struct Parker {
-    woken: Mutex<Option<Awake>>,
-    changed: Condvar,
+    woken: Monitor<Option<Awake>>,
 }
 
 impl Parker {
     fn new() -> Self {
-        Self { woken: Mutex::new(None), changed: Condvar::new() }
+        Self { woken: Monitor::new(None) }
     }
 
     fn unpark(&self, awake: Awake) {
         *self.woken.lock() = Some(awake);
-        self.changed.notify_one();
+        self.woken.notify_one();
     }
 
     /// Makes a thread look up that dozes here. One that parks goes on parking.
     fn nudge(&self) {
         // Who dozes has looked before it let go of the lock, and waits by then, or will look.
         drop(self.woken.lock());
-        self.changed.notify_one();
+        self.woken.notify_one();
     }
 
     /// Waits for a nudge, for `at_most` that long, unless there is something to do already.
     fn doze(&self, at_most: Duration, is_needless: impl FnOnce() -> bool) {
         let woken = self.woken.lock();
         if !is_needless() {
-            drop(self.changed.wait_for(woken, at_most));
+            drop(self.woken.wait_for(woken, at_most));
         }
     }
 
@@ -256,7 +255,7 @@ impl Parker {
             if let Some(awake) = woken.take() {
                 return awake;
             }
-            woken = self.changed.wait(woken);
+            woken = self.woken.wait(woken);
         }
     }
 }

@@ -138,6 +138,9 @@ impl Parker {
                 );
                 if self.state.announce() {
                     current::suspend();
+                } else {
+                    // A future that wakes itself says that others may go first.
+                    current::give_turn();
                 }
                 self.state.poll_again();
             }

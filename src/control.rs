@@ -275,7 +275,11 @@ pub fn checkpoint() {
             // SAFETY: a worker outlives its fibers, and the caller runs on one of them.
             unsafe { worker.as_ref() }.checkpoint();
         }
-        Some(_) => stop_if_due(),
+        Some(_) => {
+            stop_if_due();
+            // A task that runs inline on a fiber, of whichever executor: who would stop it may be ready on this worker.
+            current::give_way();
+        }
         None => {}
     }
 }

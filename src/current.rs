@@ -10,6 +10,7 @@ use crate::record::Record;
 use crate::runtime::Worker;
 use std::cell::Cell;
 use std::ptr::{self, NonNull};
+use std::thread;
 
 /// Where a call of a `yield_*` function goes.
 #[derive(Clone, Copy)]
@@ -168,9 +169,11 @@ pub(crate) fn suspend() {
     out_of_context(Worker::suspend);
 }
 
-/// Lets other fibers of the worker go first, from within another context than the worker's own.
-pub(crate) fn yield_now() {
-    out_of_context(Worker::yield_now);
+/// Lets others go first on the calling fiber's worker, unless the thread unwinds. Does not look at what stops the task.
+pub(crate) fn give_turn() {
+    if !thread::panicking() {
+        out_of_context(Worker::give_turn);
+    }
 }
 
 /// Lets ready and yielded fibers of the worker go first, if the caller runs on one of its fibers.

@@ -200,9 +200,8 @@ pub fn yield_now() {
             unsafe { worker.as_ref() }.yield_now();
         }
         Some(Context::Backend { worker: Some(_), .. }) => {
-            // The worker looks at what stops the task of its fiber, which may not be this one.
             stop_if_told();
-            current::yield_now();
+            current::give_turn();
         }
         Some(Context::Backend { worker: None, .. } | Context::Lent { .. }) => {
             stop_if_told();

@@ -26,6 +26,10 @@ use std::thread;
 /// A worker with many fibers looks whether they are too many each time its loop has ended so many tasks.
 const TASKS_PER_TENDING: u32 = 64;
 
+/// So many ready fibers go before anything else; then something else has a turn. Fibers that make each other ready over and
+/// over, such as the two ends of a channel, would otherwise keep new tasks and yielded fibers waiting for ever.
+const READY_IN_A_ROW: u8 = 64;
+
 /// One worker of a runtime; lives on its thread.
 pub(crate) struct Worker {
     shared: Arc<Shared>,
@@ -49,6 +53,8 @@ pub(crate) struct Worker {
     tended: Cell<u32>,
     /// How many forks from here the next look for others is due. Never zero between forks.
     forks_to_look: Cell<u32>,
+    /// Ready fibers that the loop has resumed in a row.
+    ready_in_a_row: Cell<u8>,
     /// Whose turn it is between yielded fibers and new tasks.
     turn: Cell<Turn>,
     /// The running fiber, or the one that ran last. `None` where the loop itself could come upon code of a user.
@@ -90,6 +96,7 @@ impl Worker {
             yields: Cell::new(1),
             tended: Cell::new(0),
             forks_to_look: Cell::new(fork::FORKS_PER_LOOK),
+            ready_in_a_row: Cell::new(0),
             turn: Cell::new(Turn::NewTask),
             current: Cell::new(None),
             context: Cell::new(ptr::null()),
@@ -223,6 +230,13 @@ impl Worker {
         if let Some(why) = self.current_fiber().record().stopped() {
             why.unwind();
         }
+        self.give_turn();
+    }
+
+    /// Lets ready and yielded fibers and new tasks go first, whatever stops the task of the running fiber: what runs inline on
+    /// that fiber may be a task that nothing stops.
+    #[inline(always)] // See `yield_now`.
+    pub(crate) fn give_turn(&self) {
         self.yields.set(self.yields.get().wrapping_add(1));
         // The switch waits for this value, so it is asked for first.
         let fiber = self.current_fiber();
@@ -343,7 +357,11 @@ impl Worker {
     /// Decides what runs next (invariant 5 of the design); `None` when the runtime has ended.
     fn next(&self) -> Option<Next> {
         loop {
-            if let Some(fiber) = self.next_ready() {
+            let in_a_row = self.ready_in_a_row.replace(0);
+            if in_a_row < READY_IN_A_ROW
+                && let Some(fiber) = self.next_ready()
+            {
+                self.ready_in_a_row.set(in_a_row + 1);
                 return Some(Next::Resume(fiber));
             }
             if self.fibers.is_short()
@@ -368,6 +386,9 @@ impl Worker {
                 }
             }
             if self.yielded.is_empty() {
+                if self.has_ready() {
+                    continue;
+                }
                 if let Some(job) = self.search()? {
                     return Some(self.begin(job));
                 }

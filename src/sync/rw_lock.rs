@@ -10,6 +10,9 @@ use std::ops::{Deref, DerefMut};
 /// A waiting writer keeps new readers out, so a task that reads twice at a time may wait for itself.
 #[derive(Default)]
 pub struct RwLock<T: ?Sized> {
+    /// Held by the one reader that waits for `inner`; other readers wait for this. Two readers that wait for `inner` while a
+    /// writer holds it would keep waking each other, each telling the next to look.
+    turn: async_lock::Mutex<()>,
     inner: async_lock::RwLock<T>,
 }
 
@@ -28,7 +31,7 @@ pub struct RwLockWriteGuard<'a, T: ?Sized> {
 impl<T> RwLock<T> {
     /// A lock that nobody holds.
     pub const fn new(value: T) -> Self {
-        Self { inner: async_lock::RwLock::new(value) }
+        Self { turn: async_lock::Mutex::new(()), inner: async_lock::RwLock::new(value) }
     }
 
     /// What it holds.
@@ -45,7 +48,13 @@ impl<T: ?Sized> RwLock<T> {
     /// As [`block_on`](crate::block_on()).
     pub fn read(&self) -> RwLockReadGuard<'_, T> {
         stop_if_told();
-        self.try_read().unwrap_or_else(|| RwLockReadGuard { inner: block_on(self.inner.read()) })
+        self.try_read().unwrap_or_else(|| {
+            let in_turn = async {
+                let _turn = self.turn.lock().await;
+                self.inner.read().await
+            };
+            RwLockReadGuard { inner: block_on(in_turn) }
+        })
     }
 
     /// Waits until nobody else reads or writes, and takes the lock.

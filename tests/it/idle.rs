@@ -3,9 +3,9 @@
 use crate::backends::fibers;
 use crate::deadline::{doing, wait_until, within_deadline};
 use crate::processes::{alone, threads_named};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
-use yieldtasks::{Executor, ExecutorExt, FiberExecutor, Pinning, yield_now, yield_taskmap, yield_taskwrap};
+use yieldtasks::{Executor, ExecutorExt, FiberExecutor, Pinning, sync, yield_now, yield_taskmap, yield_taskwrap};
 
 /// Waits for a length of time, which is the subject here.
 fn wait(length: Duration) {
@@ -88,6 +88,41 @@ fn other_workers_sleep_while_one_is_busy() {
             drop(go_on);
             assert!(handle.join().unwrap());
             executor.shutdown();
+        });
+    });
+}
+
+#[test]
+fn workers_sleep_while_readers_wait_for_a_writer() {
+    within_deadline(|| {
+        alone(&[], || {
+            for workers in [1, 2] {
+                let name = format!("reads{workers}");
+                let executor = named(&name, workers);
+                let lock = Arc::new(sync::RwLock::new(0));
+                let first = lock.write();
+                let submit = |writes: bool| {
+                    let lock = Arc::clone(&lock);
+                    executor.submit(move || if writes { *lock.write() += 1 } else { drop(lock.read()) })
+                };
+                // The second writer has the lock when the readers are told that the first is done.
+                let second = Arc::clone(&lock);
+                let (go_on, gate) = mpsc::channel::<()>();
+                let other = fibers(1);
+                let second = other.submit(move || {
+                    let _guard = second.write();
+                    gate.recv().is_err()
+                });
+                sleeps(&name, workers);
+                let readers: Vec<_> = (0..4).map(|_| submit(false)).collect();
+                sleeps(&name, workers);
+                drop(first);
+                sleeps(&name, workers);
+                drop(go_on);
+                second.join().unwrap();
+                submit(true).join().unwrap();
+                readers.into_iter().for_each(|reader| reader.join().unwrap());
+            }
         });
     });
 }

@@ -2,9 +2,14 @@
 
 use crate::backends::{WORKERS, fibers, on_every_backend};
 use crate::deadline::{Flag, within_deadline};
+use std::future;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
-use yieldtasks::{ErrorKind, Executor, ExecutorExt, FlatExecutor, yield_join, yield_now, yield_taskmap};
+use yieldtasks::{
+    ErrorKind, Executor, ExecutorExt, FiberExecutor, FlatExecutor, block_on, sync, yield_join, yield_now, yield_scope,
+    yield_taskmap,
+};
 
 /// Maps until the flag is raised.
 fn map_until(flag: &Flag) {
@@ -82,5 +87,84 @@ fn tasks_that_give_way_for_ever_are_stopped_by_a_deadline() {
             let nest = executor.taskmap(|_| yield_taskmap(endless, 0..2), 0..2).deadline(Duration::from_millis(20));
             assert_eq!(nest.try_run().unwrap_err().kind(), ErrorKind::DeadlineExceeded);
         });
+    });
+}
+
+/// Two tasks pass a message to and fro, so that one of them is always ready, until the flag is raised.
+fn pass_to_and_fro_until(flag: &Flag) {
+    let (ping, pinged) = sync::channel(1);
+    let (pong, ponged) = sync::channel(1);
+    yield_join(
+        || {
+            while !flag.is_raised() && ping.send(()).is_ok() && ponged.recv().is_ok() {}
+            drop(ping);
+        },
+        || while pinged.recv().is_ok() && pong.send(()).is_ok() {},
+    );
+}
+
+#[test]
+fn fibers_that_keep_each_other_ready_leave_a_turn_to_one_that_yielded() {
+    within_deadline(|| {
+        for workers in WORKERS {
+            let flag = Flag::new();
+            let answer = || {
+                (0..200).for_each(|_| yield_now());
+                flag.raise();
+            };
+            fibers(workers).run(|| yield_join(|| pass_to_and_fro_until(&flag), answer));
+        }
+    });
+}
+
+#[test]
+fn fibers_that_keep_each_other_ready_leave_a_turn_to_new_tasks() {
+    within_deadline(|| {
+        for workers in WORKERS {
+            let executor = fibers(workers);
+            let flag = Arc::new(Flag::new());
+            executor.run(|| {
+                let theirs = Arc::clone(&flag);
+                let handle = executor.submit(move || theirs.raise());
+                pass_to_and_fro_until(&flag);
+                handle.join().unwrap();
+            });
+            let flag = Flag::new();
+            executor.run(|| {
+                yield_scope(|s| {
+                    s.spawn(|| flag.raise());
+                    pass_to_and_fro_until(&flag);
+                });
+            });
+        }
+    });
+}
+
+#[test]
+fn fibers_that_keep_each_other_ready_leave_a_turn_where_fibers_are_few() {
+    within_deadline(|| {
+        // One for the root, one each for the tasks of both joins, and none for what is submitted.
+        let executor = FiberExecutor::builder().workers(1).max_fibers(5).build().unwrap();
+        let flag = Flag::new();
+        let answer = || {
+            executor.submit(|| ()).detach();
+            (0..200).for_each(|_| yield_now());
+            flag.raise();
+        };
+        executor.run(|| yield_join(|| pass_to_and_fro_until(&flag), answer));
+    });
+}
+
+#[test]
+fn a_future_that_wakes_itself_leaves_a_turn_to_others() {
+    within_deadline(|| {
+        for workers in WORKERS {
+            let flag = Flag::new();
+            let restless = future::poll_fn(|context| {
+                context.waker().wake_by_ref();
+                if flag.is_raised() { Poll::Ready(()) } else { Poll::Pending }
+            });
+            fibers(workers).run(|| yield_join(|| block_on(restless), || flag.raise()));
+        }
     });
 }

@@ -103,7 +103,8 @@ impl Worker {
             if self.fibers.is_supplied(self) {
                 return None;
             }
-            if let Some(fiber) = self.next_ready().or_else(|| self.yielded.pop()) {
+            // In this order, because the loop comes here when no fiber is ready, or when ready ones have had their turns.
+            if let Some(fiber) = self.yielded.pop().or_else(|| self.next_ready()) {
                 return Some(Next::Resume(fiber));
             }
             if !self.is_work_left() {

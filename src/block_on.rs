@@ -8,6 +8,7 @@ use crate::current;
 use crate::timer;
 use crate::waiter::{self, Helper, Parking, Waiter};
 use std::future::Future;
+use std::panic::Location;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
@@ -40,7 +41,9 @@ use wake_state::WakeState;
 /// assert_eq!(product, 42);
 /// # Ok::<(), yieldtasks::BuildError>(())
 /// ```
+#[track_caller]
 pub fn block_on<F: Future>(future: F) -> F::Output {
+    let site = Location::caller();
     stop_if_told();
     let mut future = pin!(future);
     let parker = Arc::new(Parker::here());
@@ -61,7 +64,7 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
                 Err(why) => why.unwind(),
             }
         }
-        parker.wait();
+        parker.wait(site);
     }
 }
 
@@ -70,6 +73,7 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
 /// # Panics
 ///
 /// As [`block_on`].
+#[track_caller]
 pub fn sleep(duration: Duration) {
     block_on(timer::after(duration));
 }
@@ -92,6 +96,7 @@ pub fn sleep(duration: Duration) {
 /// let lengths = yield_taskmap(|path| unblock(|| std::fs::metadata(path).unwrap().len()), ["Cargo.toml", "LICENSE"]);
 /// assert!(lengths.iter().all(|&len| len > 0));
 /// ```
+#[track_caller]
 pub fn unblock<R: Send>(f: impl FnOnce() -> R + Send) -> R {
     stop_if_told();
     if current::worker().is_none() || thread::panicking() {
@@ -128,17 +133,19 @@ impl Parker {
         Self { state: WakeState::new(), party }
     }
 
-    /// Waits until the party has been woken since it last polled.
-    fn wait(&self) {
+    /// Waits until the party has been woken since it last polled, at `site`.
+    fn wait(&self, site: &'static Location<'static>) {
         match &self.party {
             Party::Fiber(_) => {
                 assert!(
                     !thread::panicking(),
                     "a task cannot wait while it unwinds: let its destructors use what does not wait, such as `try_lock`"
                 );
+                current::note_wait(site);
                 if self.state.announce() {
-                    current::suspend();
+                    current::suspend(site);
                 } else {
+                    current::note_end_of_wait();
                     // A future that wakes itself says that others may go first.
                     current::give_turn();
                 }

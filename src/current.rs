@@ -7,9 +7,11 @@
 
 use crate::executor::Executor;
 use crate::record::Record;
-use crate::runtime::Worker;
+use crate::runtime::{FiberRef, Worker};
 use std::cell::Cell;
+use std::panic::Location;
 use std::ptr::{self, NonNull};
+use std::sync::atomic::{Ordering, compiler_fence};
 use std::thread;
 
 /// Where a call of a `yield_*` function goes.
@@ -41,7 +43,10 @@ fn pointer() -> *const Context<'static> {
 }
 
 fn set_pointer(context: *const Context<'static>) {
+    // A survey looks at the context between any two instructions of the thread: it is there before it is current, and goes after.
+    compiler_fence(Ordering::SeqCst);
     CURRENT.set(context);
+    compiler_fence(Ordering::SeqCst);
 }
 
 /// The context of the running task; `None` outside any. To be used before the task ends.
@@ -160,13 +165,28 @@ pub(crate) fn enter_worker(worker: &Worker, run: impl FnOnce()) {
     with(&context, run);
 }
 
-/// Suspends the calling fiber until its waiter is woken.
+/// Suspends the calling fiber until its waiter is woken. A dump says that it waits at `site`, unless something else was noted.
 ///
 /// # Panics
 ///
 /// Panics outside a fiber, which is a mistake of this crate.
-pub(crate) fn suspend() {
+pub(crate) fn suspend(site: &'static Location<'static>) {
+    let fiber = worker().expect("only a fiber suspends").current_fiber();
+    if !fiber.has_noted_wait() {
+        fiber.note_wait(site, None);
+    }
     out_of_context(Worker::suspend);
+    fiber.note_end_of_wait();
+}
+
+/// Notes that the calling fiber is about to wait at `site`, before anybody may make it ready.
+pub(crate) fn note_wait(site: &'static Location<'static>) {
+    worker().inspect(|worker| worker.current_fiber().note_wait(site, None));
+}
+
+/// Takes that note back.
+pub(crate) fn note_end_of_wait() {
+    worker().inspect(|worker| worker.current_fiber().note_end_of_wait());
 }
 
 /// Lets others go first on the calling fiber's worker, unless the thread unwinds. Does not look at what stops the task.
@@ -186,8 +206,24 @@ pub(crate) fn give_way() {
 /// Calls `switch` with the worker's own context current, and puts the caller's back when the fiber is resumed.
 fn out_of_context(switch: fn(&Worker)) {
     let worker = worker().expect("only a fiber suspends");
+    let fiber = worker.current_fiber();
+    if let Some(Context::Backend { record, .. }) = context() {
+        fiber.note_inner(record.as_ptr());
+    }
     // Also if the switch unwinds, because the task of the fiber was stopped.
-    let _own = Restore(pointer());
+    let _own = Own { _context: Restore(pointer()), fiber };
     set_pointer(worker.context());
     switch(worker);
+}
+
+/// Ends the time for which a fiber has the worker's own context.
+struct Own {
+    _context: Restore,
+    fiber: FiberRef,
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        self.fiber.note_inner(ptr::null());
+    }
 }

@@ -20,6 +20,8 @@ pub enum BuildError {
     NoWorkers,
     /// The limit of fibers was zero.
     NoFibers,
+    /// The watchdog was to look without any time in between.
+    NoWatchdogPeriod,
     /// A stack of this many bytes is too small to run a task, or could not be reserved.
     StackSize {
         /// The size asked for, in bytes.
@@ -59,6 +61,11 @@ pub enum BuildError {
         /// What the system said.
         source: io::Error,
     },
+    /// The thread of the watchdog could not be started.
+    WatchdogThread {
+        /// What the system said.
+        source: io::Error,
+    },
 }
 
 impl fmt::Display for BuildError {
@@ -67,6 +74,9 @@ impl fmt::Display for BuildError {
             Self::NoWorkers => write!(f, "an executor needs at least one worker: ask for one or more"),
             Self::NoFibers => {
                 write!(f, "an executor needs at least one fiber: allow one or more, or leave out the limit")
+            }
+            Self::NoWatchdogPeriod => {
+                write!(f, "a watchdog cannot tell a stall from progress in no time: give it longer, or leave it out")
             }
             Self::StackSize { size, smallest, source: None } => {
                 write!(f, "a stack of {size} bytes is too small for a fiber: ask for at least {smallest} bytes")
@@ -83,6 +93,9 @@ impl fmt::Display for BuildError {
             Self::Environment { variable, value, expected } => {
                 write!(f, "the environment variable {variable} is {value:?}: set it to {expected}, or unset it")
             }
+            Self::WatchdogThread { .. } => {
+                write!(f, "the thread of the watchdog could not be started: raise the limit or leave the watchdog out")
+            }
             Self::Thread { worker, .. } => {
                 write!(
                     f,
@@ -97,7 +110,7 @@ impl Error for BuildError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::StackSize { source, .. } => source.as_ref().map(|source| source as _),
-            Self::Thread { source, .. } => Some(source),
+            Self::Thread { source, .. } | Self::WatchdogThread { source } => Some(source),
             _ => None,
         }
     }

@@ -42,6 +42,7 @@ impl<R> TaskHandle<R> {
     ///
     /// Unwinds if the running task is cancelled or late. Panics in a process that was forked from the one where the task was
     /// submitted, if the task had not ended.
+    #[track_caller]
     pub fn join(self) -> Result<R, TaskError> {
         self.ticket.join()
     }
@@ -51,6 +52,7 @@ impl<R> TaskHandle<R> {
     /// # Errors
     ///
     /// The handle itself, if the task has not ended by then, or if the caller must not wait.
+    #[track_caller]
     pub fn join_timeout(self, timeout: Duration) -> Result<Result<R, TaskError>, Self> {
         self.ticket.join_timeout(timeout).ok_or(self)
     }

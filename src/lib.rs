@@ -22,6 +22,8 @@
 //!   leave its worker free.
 //! - **Executors:** [`FiberExecutor`], [`SerialExecutor`], [`ThreadPerTaskExecutor`], [`FlatExecutor`], with the methods of
 //!   [`ExecutorExt`]; by name, [`Backend`]; of one's own, [`Executor`].
+//! - **Being seen:** [`FiberExecutor::stats`] counts, [`FiberExecutor::dump`] shows the tree of live tasks, and
+//!   [`FiberExecutorBuilder::watchdog`] warns of stalls.
 //! - **Chapters:** [`docs::design`] says how it works and what it guarantees, [`docs::hazards`] what to look out for,
 //!   [`docs::performance`] what things cost.
 
@@ -33,6 +35,7 @@ mod block_on;
 mod control;
 mod current;
 pub mod docs;
+mod dump;
 mod erased;
 mod error;
 mod executor;
@@ -45,6 +48,7 @@ mod record;
 mod runtime;
 mod scope;
 mod starmap;
+mod stats;
 pub mod sync;
 mod taskmap;
 mod timer;
@@ -53,6 +57,7 @@ mod waiter;
 pub use batch::{Batch, Task};
 pub use block_on::{block_on, sleep, unblock};
 pub use control::{CancelToken, Cancelled, checkpoint, is_cancelled};
+pub use dump::{Awaited, Dump, LiveTask, TaskState};
 pub use error::{BuildError, ErrorKind, TaskError};
 pub use executor::{
     Backend, Executor, ExecutorExt, FiberExecutor, FiberExecutorBuilder, FlatExecutor, SerialExecutor,
@@ -64,6 +69,7 @@ pub use path::{PathStep, TaskPath};
 pub use runtime::affinity::{Pinning, PinningOutcome, unpinned};
 pub use scope::{Scope, ScopedTaskHandle, yield_scope};
 pub use starmap::Spread;
+pub use stats::{Stats, WorkerStats};
 pub use taskmap::{
     Here, Place, TaskMap, TaskMapFuture, taskmap, try_yield_taskmap, yield_join, yield_now, yield_starmap,
     yield_taskmap, yield_taskwrap,

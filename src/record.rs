@@ -8,6 +8,10 @@
 //! batch was handed over after the last write, and the task waits for them, or is in the middle of a call that does
 //! (a scope), during which nothing of the record changes. The fields are atomics all the same, which costs nothing and makes
 //! the claim one about values only.
+//!
+//! A dump reads the records of a worker's fibers from a signal handler on the worker's own thread, at any instruction. It looks at
+//! those that are *live*, which have an origin. So the record of a fiber begins before the worker calls the fiber its current one,
+//! and ends before its batch may be gone.
 
 use crate::batch::Payload;
 use crate::control::{Control, Stopped};
@@ -18,7 +22,7 @@ use std::cell::Cell;
 use std::fmt;
 use std::panic::Location;
 use std::ptr::{self, NonNull};
-use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering, compiler_fence};
 
 /// Where sibling tasks came from.
 #[derive(Clone, Copy)]
@@ -65,6 +69,11 @@ impl Origin {
         self.control = ptr::null();
     }
 
+    /// Where the call was written that made the siblings.
+    pub(crate) fn site(&self) -> &'static Location<'static> {
+        self.site
+    }
+
     /// Whether the siblings are to stop.
     #[inline]
     pub(crate) fn is_stopped(&self) -> bool {
@@ -91,7 +100,12 @@ pub(crate) struct Record {
     origin: AtomicPtr<Origin>,
     idx: AtomicUsize,
     control: AtomicPtr<Control>,
+    /// What a policy has to say of the task.
     label: AtomicPtr<Label>,
+    /// The number that goes with the label.
+    labelled_idx: AtomicUsize,
+    /// The survey that has seen the record last.
+    seen: AtomicUsize,
     /// The panic that was last raised again in this task, and where it came from. Used by the task's thread alone.
     raised: Cell<Option<Box<Raised>>>,
 }
@@ -115,6 +129,8 @@ impl Record {
             idx: AtomicUsize::new(0),
             control: AtomicPtr::new(ptr::null_mut()),
             label: AtomicPtr::new(ptr::null_mut()),
+            labelled_idx: AtomicUsize::new(0),
+            seen: AtomicUsize::new(0),
             raised: Cell::new(None),
         }
     }
@@ -122,16 +138,46 @@ impl Record {
     /// The record of the task `idx` of those that came from `origin`.
     pub(crate) fn of(origin: &Origin, idx: usize) -> Self {
         let record = Self::new();
-        record.begin(origin);
-        record.set_idx(idx);
+        record.begin(origin, idx);
         record
     }
 
-    /// Notes that tasks from `origin` run. It outlives them.
+    /// Notes that tasks from `origin` run, the task `idx` first. It outlives them.
     #[inline]
-    pub(crate) fn begin(&self, origin: &Origin) {
-        self.origin.store(ptr::from_ref(origin).cast_mut(), Ordering::Relaxed);
+    pub(crate) fn begin(&self, origin: &Origin, idx: usize) {
+        self.idx.store(idx, Ordering::Relaxed);
         self.control.store(origin.control.cast_mut(), Ordering::Relaxed);
+        // A handler on this thread that sees the origin sees what it says.
+        compiler_fence(Ordering::Release);
+        self.origin.store(ptr::from_ref(origin).cast_mut(), Ordering::Relaxed);
+    }
+
+    /// Notes that no task runs any more. Called before the origin may be gone.
+    #[inline]
+    pub(crate) fn end(&self) {
+        self.origin.store(ptr::null_mut(), Ordering::Relaxed);
+        // Whatever takes the place of the origin is written later, for a handler on this thread.
+        compiler_fence(Ordering::SeqCst);
+    }
+
+    /// Whether a task runs. Of another thread's record, a hint.
+    pub(crate) fn is_live(&self) -> bool {
+        !self.origin.load(Ordering::Relaxed).is_null()
+    }
+
+    /// The address of the origin; zero if no task runs.
+    pub(crate) fn origin_address(&self) -> usize {
+        self.origin.load(Ordering::Relaxed).addr()
+    }
+
+    /// Which of the siblings runs, whatever number a policy has given it.
+    pub(crate) fn idx(&self) -> usize {
+        self.idx.load(Ordering::Relaxed)
+    }
+
+    /// Notes that a survey has seen the record. Returns whether it is the first time in this survey.
+    pub(crate) fn note_seen(&self, survey: usize) -> bool {
+        self.seen.swap(survey, Ordering::Relaxed) != survey
     }
 
     /// Notes which of the siblings runs.
@@ -153,13 +199,13 @@ impl Record {
         unsafe { self.control.load(Ordering::Relaxed).as_ref() }
     }
 
-    /// Calls `f` with the task under another control, and its step labelled.
+    /// Calls `f` with the task under another control, and its step labelled, as the task `idx`.
     pub(crate) fn govern<R>(&self, control: &Control, label: &Label, idx: usize, f: impl FnOnce() -> R) -> R {
         let _former = Governed {
             record: self,
             control: self.control.swap(ptr::from_ref(control).cast_mut(), Ordering::Relaxed),
             label: self.label.swap(ptr::from_ref(label).cast_mut(), Ordering::Relaxed),
-            idx: self.idx.swap(idx, Ordering::Relaxed),
+            idx: self.labelled_idx.swap(idx, Ordering::Relaxed),
         };
         f()
     }
@@ -194,17 +240,25 @@ impl Record {
         while let Some(record) = next {
             // SAFETY: see `Origin::parent`.
             let record = unsafe { record.as_ref() };
-            // SAFETY: see `begin`.
-            let Some(origin) = (unsafe { record.origin.load(Ordering::Relaxed).as_ref() }) else { break };
-            // SAFETY: a label outlives the call of `govern` that set it.
-            let label = unsafe { record.label.load(Ordering::Relaxed).as_ref() };
-            let function = label.map_or(origin.function, |label| label.function);
-            let name = label.and_then(|label| label.name);
-            see(PathStep::new(origin.site, name, function(), record.idx.load(Ordering::Relaxed)));
+            let Some((step, parent)) = record.step() else { break };
+            see(step);
             depth += 1;
-            next = NonNull::new(origin.parent.cast_mut());
+            next = parent;
         }
         depth
+    }
+
+    /// The innermost step of the path, and the record of the task that made this one; `None` if no task runs. Allocates nothing.
+    pub(crate) fn step(&self) -> Option<(PathStep, Option<NonNull<Self>>)> {
+        // SAFETY: see `begin`.
+        let origin = unsafe { self.origin.load(Ordering::Relaxed).as_ref() }?;
+        // SAFETY: a label outlives the call of `govern` that set it.
+        let label = unsafe { self.label.load(Ordering::Relaxed).as_ref() };
+        let function = label.map_or(origin.function, |label| label.function);
+        let name = label.and_then(|label| label.name);
+        let idx = if label.is_some() { &self.labelled_idx } else { &self.idx };
+        let step = PathStep::new(origin.site, name, function(), idx.load(Ordering::Relaxed));
+        Some((step, NonNull::new(origin.parent.cast_mut())))
     }
 
     /// The path that the task `idx` of those from `origin` has, or would have.
@@ -229,7 +283,7 @@ impl Drop for Governed<'_> {
     fn drop(&mut self) {
         self.record.control.store(self.control, Ordering::Relaxed);
         self.record.label.store(self.label, Ordering::Relaxed);
-        self.record.idx.store(self.idx, Ordering::Relaxed);
+        self.record.labelled_idx.store(self.idx, Ordering::Relaxed);
     }
 }
 

@@ -2,6 +2,7 @@
 //! The fiber runtime: workers, what they share, and how work comes in from outside.
 
 pub(crate) mod affinity;
+mod counters;
 mod deque;
 pub(crate) mod fence;
 mod fiber;
@@ -9,12 +10,17 @@ mod fiber_limit;
 mod fiber_pool;
 mod fiber_queue;
 mod gate;
+mod heights;
 mod idle;
 mod inbox;
 mod overflow;
 mod regions;
 mod root;
+mod roster;
 mod stack;
+pub(crate) mod survey;
+pub(crate) mod wait;
+mod watchdog;
 mod worker;
 
 pub(crate) use fiber::FiberRef;
@@ -24,9 +30,11 @@ pub(crate) use worker::Worker;
 
 use crate::batch::{Batch, Header};
 use crate::current::{self, Context};
+use crate::dump::Dump;
 use crate::error::BuildError;
 use crate::handle::DetachedTask;
 use crate::process::Process;
+use crate::stats::Stats;
 use crate::waiter::{Parking, Waiter};
 use affinity::{Placement, ProcessMask};
 use crossbeam_utils::CachePadded;
@@ -38,12 +46,16 @@ use idle::Idle;
 use inbox::Inbox;
 use overflow::AlternateStack;
 use parking_lot::Mutex;
+use roster::Roster;
 use std::io;
 use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+use survey::{Sight, Turn};
+use watchdog::Watchdog;
 
 /// What a runtime is started with.
 #[derive(Clone, Debug)]
@@ -58,6 +70,8 @@ pub(crate) struct Settings {
     pub(crate) max_fibers: Option<usize>,
     /// What the worker threads are called, up to their index.
     pub(crate) thread_name: String,
+    /// How long a stall lasts that is worth a warning, if any is.
+    pub(crate) watchdog: Option<Duration>,
     /// What tells the executor that starts the runtime from others.
     pub(crate) owner: usize,
 }
@@ -72,13 +86,17 @@ pub(crate) struct Shared {
     fiber_limit: FiberLimit,
     mask: ProcessMask,
     owner: usize,
+    /// When the runtime was started.
+    epoch: Instant,
     ending: Mutex<Ending>,
+    watchdog: Option<Watchdog>,
 }
 
 /// What other threads see of a worker. Padded, because a waker of one worker must not slow down its neighbour.
 struct Seat {
     inbox: Inbox<Fiber>,
     stealer: Stealer<Header>,
+    roster: Roster,
 }
 
 /// The workers that have not ended, and who waits for them.
@@ -96,8 +114,17 @@ impl Shared {
         &self.seats[worker].stealer
     }
 
+    fn roster(&self, worker: usize) -> &Roster {
+        &self.seats[worker].roster
+    }
+
     fn workers(&self) -> usize {
         self.seats.len()
+    }
+
+    /// The time since the runtime was started, in nanoseconds: enough for five centuries.
+    fn nanoseconds(&self) -> u64 {
+        self.epoch.elapsed().as_nanos() as u64
     }
 
     fn wake(&self, worker: usize) {
@@ -116,6 +143,32 @@ impl Shared {
         &self.mask
     }
 
+    /// What the workers have done, and what they hold.
+    pub(crate) fn stats(&self) -> Stats {
+        let rosters = || self.seats.iter().map(|seat| &seat.roster);
+        let mut stats = Stats {
+            workers: rosters().map(Roster::stats).collect(),
+            inline_batches: self.fiber_limit.inline(),
+            ..Stats::default()
+        };
+        for figures in rosters().map(Roster::measure) {
+            stats.stack_reserved += figures.reserved;
+            stats.stack_resident += figures.resident;
+            stats.stack_high_water = stats.stack_high_water.max(figures.height);
+        }
+        stats
+    }
+
+    /// What is live on each worker.
+    pub(crate) fn survey(&self) -> Vec<(usize, Option<Vec<Sight>>)> {
+        let mut turn = Turn::take();
+        (0..self.workers()).map(|worker| (worker, turn.survey(self.roster(worker)))).collect()
+    }
+
+    fn dump(&self) -> Dump {
+        Dump::new(self.survey())
+    }
+
     /// Counts a root out, and lets the workers end if it was the last one.
     fn leave(&self) {
         if self.gate.leave() {
@@ -128,7 +181,12 @@ impl Shared {
         let waiters = {
             let mut ending = self.ending.lock();
             ending.workers -= 1;
-            if ending.workers == 0 { std::mem::take(&mut ending.waiters) } else { Vec::new() }
+            if ending.workers == 0 {
+                self.watchdog.as_ref().inspect(|watchdog| watchdog.end());
+                std::mem::take(&mut ending.waiters)
+            } else {
+                Vec::new()
+            }
         };
         waiters.into_iter().for_each(Waiter::wake);
     }
@@ -171,7 +229,7 @@ impl Runtime {
         let workers = settings.placement.workers();
         let deques: Vec<_> = (0..workers).map(|_| Deque::new()).collect();
         let seats = deques.iter().map(|deque| {
-            let seat = Seat { inbox: Inbox::new(), stealer: deque.stealer() };
+            let seat = Seat { inbox: Inbox::new(), stealer: deque.stealer(), roster: Roster::default() };
             CachePadded::new(seat)
         });
         let shared = Arc::new(Shared {
@@ -183,10 +241,13 @@ impl Runtime {
             fiber_limit: FiberLimit::new(settings.max_fibers),
             mask: settings.mask.clone(),
             owner: settings.owner,
+            epoch: Instant::now(),
             ending: Mutex::new(Ending { workers: 0, waiters: Vec::new() }),
+            watchdog: settings.watchdog.map(Watchdog::new),
         });
         let threads = Mutex::new(Vec::with_capacity(workers));
         let mut runtime = Self { shared, threads, refused: Vec::new(), process: Process::current() };
+        runtime.start_watchdog(settings).map_err(|source| BuildError::WatchdogThread { source })?;
         let (placed, placements) = mpsc::channel();
         for (index, deque) in deques.into_iter().enumerate() {
             let started = runtime.start_worker(settings, index, deque, placed.clone());
@@ -210,6 +271,22 @@ impl Runtime {
         Ok(runtime)
     }
 
+    /// Starts the thread that watches the workers, if one is to.
+    fn start_watchdog(&self, settings: &Settings) -> io::Result<()> {
+        if self.shared.watchdog.is_none() {
+            return Ok(());
+        }
+        let shared = Arc::clone(&self.shared);
+        let watch = move || {
+            // The thread that builds the executor may be pinned itself.
+            shared.mask.widen_current_thread();
+            shared.watchdog.as_ref().inspect(|watchdog| watchdog.watch(&shared));
+        };
+        let started = thread::Builder::new().name(format!("{}-watchdog", settings.thread_name)).spawn(watch)?;
+        self.threads.lock().push(started);
+        Ok(())
+    }
+
     fn start_worker(
         &self,
         settings: &Settings,
@@ -231,12 +308,15 @@ impl Runtime {
             };
             {
                 let _signals = AlternateStack::ensure();
+                survey::unblock_signal();
                 let worker = Worker::new(Arc::clone(&shared), index, deque, core.filter(|_| took_place));
                 let _abort = AbortOnUnwind;
+                shared.roster(index).open(&worker);
                 // Whoever started the thread may have given up on the others.
                 let _ = placed.send((index, worker.reserve().map(|()| took_place)));
                 drop(placed);
                 worker.run();
+                shared.roster(index).close(&worker);
             }
             shared.worker_ended();
         });
@@ -310,11 +390,18 @@ impl Runtime {
         if !ended {
             parking.wait();
         }
+        // Also if no worker was ever started that could have ended it.
+        self.shared.watchdog.as_ref().inspect(|watchdog| watchdog.end());
         let threads = std::mem::take(&mut *self.threads.lock());
         for thread in threads {
             // Nothing but the end of the thread is left, and nothing on it can have panicked.
             let _ = thread.join();
         }
+    }
+
+    /// What the workers share, for those who look at them.
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
     }
 
     /// Whether all workers have ended.

@@ -43,6 +43,7 @@ use std::time::Duration;
 /// });
 /// assert_eq!(total, 11);
 /// ```
+#[track_caller]
 pub fn yield_scope<'env, R>(f: impl for<'s> FnOnce(&'s Scope<'s, 'env>) -> R) -> R {
     stop_if_told();
     scope_here(Limits::here([], None), f)
@@ -53,6 +54,7 @@ pub fn yield_scope<'env, R>(f: impl for<'s> FnOnce(&'s Scope<'s, 'env>) -> R) ->
 /// # Panics
 ///
 /// As [`yield_scope`].
+#[track_caller]
 pub(crate) fn scope_here<'env, R>(limits: Limits, f: impl for<'s> FnOnce(&'s Scope<'s, 'env>) -> R) -> R {
     match current::context() {
         Some(Context::Fibers(worker)) => {
@@ -70,6 +72,7 @@ pub(crate) fn scope_here<'env, R>(limits: Limits, f: impl for<'s> FnOnce(&'s Sco
 /// # Panics
 ///
 /// As [`yield_scope`], and if the executor has been shut down.
+#[track_caller]
 pub(crate) fn scope_on<'env, R>(
     executor: &dyn Executor,
     limits: Limits,
@@ -82,6 +85,7 @@ pub(crate) fn scope_on<'env, R>(
     }
 }
 
+#[track_caller]
 fn scope_with<'env, R>(
     executor: &dyn Executor,
     feed: Feed,
@@ -183,6 +187,7 @@ impl<R> ScopedTaskHandle<'_, R> {
     /// # Errors
     ///
     /// As [`TaskHandle::join`](crate::TaskHandle::join).
+    #[track_caller]
     pub fn join(self) -> Result<R, TaskError> {
         self.ticket.join()
     }
@@ -192,6 +197,7 @@ impl<R> ScopedTaskHandle<'_, R> {
     /// # Errors
     ///
     /// The handle itself, if the task has not ended by then, or if the caller must not wait.
+    #[track_caller]
     pub fn join_timeout(self, timeout: Duration) -> Result<Result<R, TaskError>, Self> {
         self.ticket.join_timeout(timeout).ok_or(self)
     }
@@ -250,6 +256,7 @@ impl Tally {
     }
 
     /// Waits until all are out.
+    #[track_caller]
     fn wait(&self) {
         let parking = Parking::here();
         {

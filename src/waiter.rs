@@ -1,11 +1,12 @@
 #![expect(unsafe_code, reason = "waiters are pointers to frames that wait")]
 //! Waiting for a batch or a task: a fiber suspends, a thread parks.
 
+use crate::batch::Header;
 use crate::current;
 use crate::erased::ErasedFn;
 use crate::runtime::{FiberRef, RootBatch};
 use parking_lot::Mutex;
-use std::panic::{self, AssertUnwindSafe};
+use std::panic::{self, AssertUnwindSafe, Location};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, Thread};
@@ -80,10 +81,25 @@ impl Parking {
         matches!(self, Self::Fiber(_)) && thread::panicking()
     }
 
+    /// Notes what is about to be waited for, before anybody may wake the waiter.
+    pub(crate) fn note(&self, site: &'static Location<'static>, batch: NonNull<Header>) {
+        if let Self::Fiber(fiber) = self {
+            fiber.note_wait(site, Some(batch));
+        }
+    }
+
+    /// Takes the note back because there is nothing to wait for.
+    pub(crate) fn take_note_back(&self) {
+        if let Self::Fiber(fiber) = self {
+            fiber.note_end_of_wait();
+        }
+    }
+
     /// Waits until the waiter is woken. Called once, by the party that made the parking.
+    #[track_caller]
     pub(crate) fn wait(&self) {
         match self {
-            Self::Fiber(_) => current::suspend(),
+            Self::Fiber(_) => current::suspend(Location::caller()),
             Self::Thread(parked) => {
                 // ORDERING: Acquire pairs with `Waiter::wake`.
                 while !parked.woken.load(Ordering::Acquire) {
@@ -105,6 +121,7 @@ pub(crate) enum Helper {
 
 /// Calls `block` on another thread, as a part of the running task, while the calling fiber is suspended. Without a thread of
 /// its own to be had, calls it here.
+#[track_caller]
 pub(crate) fn elsewhere(helper: Helper, block: impl FnOnce() + Send) {
     let parking = Parking::here();
     let waiter = parking.waiter();

@@ -9,13 +9,14 @@ use crate::runtime::Worker;
 use crate::waiter::Waiter;
 use std::cell::UnsafeCell;
 use std::fmt;
-use std::mem::MaybeUninit;
+use std::mem::{MaybeUninit, offset_of};
+use std::panic::Location;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 /// The functions a batch is run by, made once for each type of tasks.
 pub(super) struct Table {
-    /// Runs the first task and then whatever the worker's deque still has of this batch, noted in the record. Gives how many
+    /// Runs the first task, with which the record has begun, and then whatever the worker's deque still has of this batch, noted in the record. Gives how many
     /// tasks ended; the caller arrives for them.
     pub(super) run_from: unsafe fn(NonNull<Header>, usize, &Record, &Worker) -> usize,
     /// Runs one task, noted in the record; the caller arrives for it.
@@ -112,12 +113,34 @@ impl Header {
     ///
     /// The batch has been shared, so that nobody changes it any more.
     #[inline]
-    pub(super) unsafe fn origin(&self) -> &Origin {
+    pub(crate) unsafe fn origin(&self) -> &Origin {
         // SAFETY: as the caller says.
         unsafe { &*self.origin.get() }
     }
 
-    /// Runs tasks on the calling fiber: `first`, then what the worker's deque still has of this batch. Returns how many
+    /// The batch whose origin is at an address.
+    ///
+    /// # Safety
+    ///
+    /// There is one, its address was exposed, and it stays live.
+    pub(crate) unsafe fn of_origin<'a>(origin: usize) -> &'a Self {
+        let header: *const Self = ptr::with_exposed_provenance(origin - offset_of!(Self, origin));
+        // SAFETY: as the caller says.
+        unsafe { &*header }
+    }
+
+    /// Where the call was written that made the tasks.
+    pub(crate) fn site(&self) -> &'static Location<'static> {
+        // SAFETY: the site is there from the beginning, and is not changed.
+        unsafe { (*self.origin.get()).site() }
+    }
+
+    /// How many parties have not arrived, the parent included if it has not.
+    pub(crate) fn outstanding(&self) -> usize {
+        self.join.outstanding()
+    }
+
+    /// Runs tasks on the calling fiber: `first`, with which the record has begun, then what the worker's deque still has of this batch. Returns how many
     /// ended.
     ///
     /// # Safety

@@ -37,6 +37,12 @@ impl JoinCounter {
         Self { outstanding: AtomicUsize::new(children + 1) }
     }
 
+    /// How many parties have not arrived. A hint, unless the caller can rule out that any does meanwhile.
+    pub(crate) fn outstanding(&self) -> usize {
+        // ORDERING: Relaxed. Nothing is read that the parties have written.
+        self.outstanding.load(Ordering::Relaxed)
+    }
+
     /// Arrives on behalf of `parties` parties at once.
     ///
     /// Takes a raw pointer because the counter may be gone by the time the call returns.

@@ -106,6 +106,9 @@ impl Executor for Inline {
         while let Some(task) = batch.next_task() {
             task.run(self);
         }
+        if let Some(worker) = current::worker() {
+            worker.count_inline_tasks(batch.len());
+        }
     }
 
     fn spawn(&self, task: DetachedTask) {

@@ -79,8 +79,8 @@ impl<B: Tasks> Siblings<B> {
         (self.tasks, panicked)
     }
 
-    /// Runs `first` and then what `next` claims, noted in the record; returns how many tasks ended. Claimed tasks of a failed
-    /// batch, or one that was stopped, count as ended without having started.
+    /// Runs `first`, with which the record has begun, and then what `next` claims, noted in it; returns how many tasks ended.
+    /// Claimed tasks of a failed batch, or one that was stopped, count as ended without having started.
     ///
     /// # Safety
     ///
@@ -89,7 +89,6 @@ impl<B: Tasks> Siblings<B> {
     unsafe fn run(&self, first: usize, record: &Record, mut next: impl FnMut() -> Option<usize>) -> usize {
         // SAFETY: the batch is shared by now.
         let origin = unsafe { self.header.origin() };
-        record.begin(origin);
         let mut ended = 0;
         let mut idx = first;
         let outcome = panic::catch_unwind(AssertUnwindSafe(|| {
@@ -98,7 +97,6 @@ impl<B: Tasks> Siblings<B> {
                     if origin.is_stopped() {
                         return Left::Stopped;
                     }
-                    record.set_idx(idx);
                     // SAFETY: claimed, says the caller.
                     unsafe { self.tasks.run_task(idx) };
                 }
@@ -109,7 +107,10 @@ impl<B: Tasks> Siblings<B> {
                     return Left::Nothing;
                 }
                 match next() {
-                    Some(claimed) => idx = claimed,
+                    Some(claimed) => {
+                        idx = claimed;
+                        record.set_idx(idx);
+                    }
                     None => return Left::Nothing,
                 }
             }
@@ -162,6 +163,8 @@ unsafe fn run_one<B: Tasks>(header: NonNull<Header>, idx: usize, record: &Record
     let siblings = header.cast::<Siblings<B>>();
     // SAFETY: the table was made for `B`, and the batch is live until the caller arrives.
     let siblings = unsafe { siblings.as_ref() };
+    // SAFETY: the batch is shared by now.
+    record.begin(unsafe { siblings.header.origin() }, idx);
     // SAFETY: `idx` is claimed.
     unsafe { siblings.run(idx, record, || None) };
 }

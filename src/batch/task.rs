@@ -87,10 +87,13 @@ impl<'a> Batch<'a> {
     /// Panics if the batch was waited for before, which takes a backend that forwards a batch twice.
     pub(crate) fn join(&self) {
         assert!(!self.joined.replace(true), "a batch can be handed to one executor only, once");
+        self.parking.note(self.erased().site(), self.header);
         // SAFETY: the parent arrives for itself, once.
         let arrival = unsafe { Header::count_down(self.header, 1) };
         if arrival == Arrival::Earlier {
             self.parking.wait();
+        } else {
+            self.parking.take_note_back();
         }
     }
 

@@ -8,14 +8,17 @@ use super::in_hand::InHand;
 use super::{Executor, Feed};
 use crate::batch::Batch;
 use crate::current;
+use crate::dump::Dump;
 use crate::error::BuildError;
 use crate::handle::DetachedTask;
 use crate::process::Process;
 use crate::runtime::affinity::PinningOutcome;
-use crate::runtime::{self, Runtime, Settings};
+use crate::runtime::{self, Runtime, Settings, Shared};
+use crate::stats::Stats;
 use parking_lot::Mutex;
 use std::fmt;
 use std::panic::{RefUnwindSafe, UnwindSafe};
+use std::sync::{Arc, Weak};
 
 /// Runs tasks on fibers: one worker thread per core, each task on a stack of its own.
 ///
@@ -43,6 +46,8 @@ enum Workers {
         in_hand: InHand,
         /// Those of detached tasks, which may still run.
         detached: Mutex<Vec<Runtime>>,
+        /// Those that may be running, for who looks at them.
+        runs: Mutex<Vec<Weak<Shared>>>,
     },
 }
 
@@ -64,6 +69,47 @@ impl FiberExecutor {
     /// What became of the pinning that was asked for.
     pub fn pinning(&self) -> &PinningOutcome {
         &self.pinning
+    }
+
+    /// What the workers have done since the executor was built, and the memory that their stacks take.
+    ///
+    /// To be called now and then: it asks the system about each page of the stacks, and a worker that needs a new fiber
+    /// meanwhile waits. Of an executor that does not [persist](FiberExecutorBuilder::persist), only the workers of calls that are
+    /// in hand have figures.
+    ///
+    /// # Panics
+    ///
+    /// Panics in a process that was forked from the executor's own.
+    pub fn stats(&self) -> Stats {
+        self.process.require();
+        let mut stats = Stats::default();
+        self.running().iter().for_each(|shared| stats.add(shared.stats()));
+        stats
+    }
+
+    /// The tasks that are live at the moment, and what each of them does. May be called anywhere, also in a task, and while the
+    /// workers are in the middle of long ones.
+    ///
+    /// Each worker thread is interrupted for some microseconds, and longer if it has very many live tasks, by the signal
+    /// `SIGURG`, for which a handler is set up at the first call; one that was there before is called for signals
+    /// that come from elsewhere. Calls of the system that a signal interrupts although its handler wants them restarted, such as
+    /// `poll`, fail with `EINTR` then. Programs that wait for `SIGURG` themselves on a worker's thread, or block it there, see
+    /// that worker as [silent](Dump::silent_workers).
+    ///
+    /// # Panics
+    ///
+    /// Panics in a process that was forked from the executor's own.
+    pub fn dump(&self) -> Dump {
+        self.process.require();
+        Dump::new(self.running().iter().flat_map(|shared| shared.survey()).collect())
+    }
+
+    /// What the workers share that run at the moment, those of each call for themselves.
+    fn running(&self) -> Vec<Arc<Shared>> {
+        match &self.workers {
+            Workers::Persistent(runtime) => vec![Arc::clone(runtime.shared())],
+            Workers::PerCall { runs, .. } => runs.lock().iter().filter_map(Weak::upgrade).collect(),
+        }
     }
 }
 
@@ -105,7 +151,7 @@ impl Executor for FiberExecutor {
         self.process.require();
         match &self.workers {
             Workers::Persistent(runtime) => runtime.spawn(task),
-            Workers::PerCall { in_hand, detached } => {
+            Workers::PerCall { in_hand, detached, .. } => {
                 if let Some(_call) = in_hand.enter(false) {
                     let runtime = self.start_for_call();
                     runtime.spawn(task);
@@ -161,7 +207,7 @@ impl FiberExecutor {
         match &self.workers {
             Workers::Persistent(runtime) => runtime.end(),
             Workers::PerCall { .. } if runtime::is_at_home(self.settings.owner) => {}
-            Workers::PerCall { in_hand, detached } => {
+            Workers::PerCall { in_hand, detached, .. } => {
                 in_hand.wait();
                 let detached = std::mem::take(&mut *detached.lock());
                 detached.iter().for_each(Runtime::end);
@@ -171,7 +217,14 @@ impl FiberExecutor {
 
     fn start_for_call(&self) -> Runtime {
         match Runtime::start(&self.settings) {
-            Ok(runtime) => runtime,
+            Ok(runtime) => {
+                if let Workers::PerCall { runs, .. } = &self.workers {
+                    let mut runs = runs.lock();
+                    runs.retain(|run| run.strong_count() > 0);
+                    runs.push(Arc::downgrade(runtime.shared()));
+                }
+                runtime
+            }
             Err(error) => panic!("the workers for this call could not be started: {error}"),
         }
     }

@@ -150,6 +150,7 @@ impl<R> Ticket<R> {
     }
 
     /// Waits for the outcome.
+    #[track_caller]
     pub(crate) fn join(&self) -> Result<R, TaskError> {
         if self.must_not_wait() {
             return Err(TaskError::unwinding(self.path()));
@@ -158,6 +159,7 @@ impl<R> Ticket<R> {
     }
 
     /// Waits for the outcome, but not longer than that; `None` if it was not there in time.
+    #[track_caller]
     pub(crate) fn join_timeout(&self, timeout: Duration) -> Option<Result<R, TaskError>> {
         if self.must_not_wait() {
             return None;

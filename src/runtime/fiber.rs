@@ -13,11 +13,23 @@
 //! Only the home worker's thread ever looks into a fiber or resumes it, with one exception: any thread may put a suspended
 //! fiber into its home worker's inbox ([`FiberRef::make_ready`]), for which it needs the link and the home.
 //!
+//! # What a survey sees
+//!
+//! A survey (see `survey`) reads the fibers of a worker from a signal handler on the worker's thread. A fiber is *live* while its
+//! record is. Of a live fiber it can tell:
+//!
+//! - It is the worker's `current` one: it runs.
+//! - It is the parent of a fiber that runs, or waits in the same way, and that it resumed itself (`resumer`): it is in the middle of
+//!   a fork and waits for its tasks. Nothing is noted for that, because forks are frequent.
+//! - A wait is noted in `wait`: it is suspended. Noted before a real suspension, and taken back by whoever makes it ready.
+//! - Nothing of these: it is ready, or has yielded.
+//!
 //! The control block lies at the top of the stack itself, so that a suspended fiber whose task has small frames costs one
 //! page.
 
 use super::inbox::Linked;
 use super::stack::{FiberStack, StackSpace};
+use super::wait::{Wait, Waited};
 use super::{Shared, Worker};
 use crate::batch::Header;
 use crate::primitives::{AtomicPtr, Ordering};
@@ -25,8 +37,10 @@ use crate::record::Record;
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 use std::cell::{Cell, UnsafeCell};
 use std::hint;
+use std::panic::Location;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
+use std::sync::atomic::compiler_fence;
 
 /// What a fiber is resumed with: the batch whose task it is to run, or null to end. Ignored by a task that is resumed.
 type Input = *const Header;
@@ -74,7 +88,7 @@ impl Step {
 
 /// Who is told of the tasks that a fiber ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Resumer {
+pub(super) enum Resumer {
     /// The parent of the batch, which resumed the fiber directly and has not been suspended since. It counts by itself.
     Parent,
     /// The worker's loop. The fiber arrives for the tasks.
@@ -86,11 +100,17 @@ pub(crate) struct Fiber {
     /// Touched by the home worker's thread only, and only between switches.
     coroutine: UnsafeCell<Coroutine<Input, Step, (), FiberStack>>,
     yielder: Cell<*const Yielder<Input, Step>>,
-    /// The index of the first task to run, while the fiber starts.
+    /// The index of the first task that it runs of the batch. Zero of an idle fiber, since a parent starts its child with that one.
     first: Cell<usize>,
     resumer: Cell<Resumer>,
     /// What is known of the task that runs on it.
     record: Record,
+    /// The innermost of the records of tasks that run on this stack as a part of the fiber's own, while the fiber is suspended
+    /// in one of them; null for the fiber's own.
+    inner: Cell<*const Record>,
+    wait: Wait,
+    /// Its place in the roster of the home worker, whose lock guards it.
+    place: Cell<usize>,
     /// Links the fiber into the one list or queue that holds it.
     link: AtomicPtr<Fiber>,
     home: NonNull<Worker>,
@@ -128,6 +148,7 @@ impl FiberRef {
     /// Hands a suspended fiber to its home worker. Called once per suspension, from any thread.
     pub(crate) fn make_ready(self) {
         let fiber = self.get();
+        fiber.wait.end();
         let (home, index) = (fiber.home, fiber.home_index);
         let here = crate::current::worker();
         if let Some(worker) = here.filter(|worker| ptr::eq(*worker, home.as_ptr())) {
@@ -171,29 +192,44 @@ impl FiberRef {
         }
     }
 
-    /// Starts `first` and then what the deque has of the batch, on behalf of the batch's parent.
+    /// Gives an idle fiber a batch, of which it is to run `first` and then what the deque has, for `resumer`.
     ///
     /// # Safety
     ///
-    /// The fiber is idle, the caller is on the home worker's thread, and `first` is claimed.
+    /// The fiber is idle, the caller is on the home worker's thread, `first` is zero if the resumer is the parent, and the batch is
+    /// shared and not joined before the fiber has run.
     #[inline]
-    pub(super) unsafe fn start_for_parent(self, batch: NonNull<Header>, first: usize) -> Step {
-        self.get().first.set(first);
-        self.get().resumer.set(Resumer::Parent);
+    pub(super) unsafe fn begin(self, batch: NonNull<Header>, first: usize, resumer: Resumer) {
+        let fiber = self.get();
+        if resumer == Resumer::Loop {
+            fiber.first.set(first);
+        }
+        debug_assert_eq!(fiber.first.get(), first);
+        fiber.resumer.set(resumer);
+        // For `batch`.
+        batch.as_ptr().expose_provenance();
+        // SAFETY: live, says the caller.
+        let header = unsafe { batch.as_ref() };
+        // SAFETY: shared, says the caller.
+        fiber.record.begin(unsafe { header.origin() }, first);
+    }
+
+    /// Starts a fiber that has begun.
+    ///
+    /// # Safety
+    ///
+    /// The fiber has [begun](Self::begin) with that batch, whose `first` is claimed, and the caller is on the home worker's thread,
+    /// and is the resumer.
+    #[inline]
+    pub(super) unsafe fn start(self, batch: NonNull<Header>) -> Step {
         // SAFETY: as the caller says.
         unsafe { self.switch(batch.as_ptr()) }
     }
 
-    /// Starts `first` and then what the deque has of the batch, on behalf of the worker's loop.
-    ///
-    /// # Safety
-    ///
-    /// As [`start_for_parent`](Self::start_for_parent).
-    pub(super) unsafe fn start(self, batch: NonNull<Header>, first: usize) -> Step {
-        self.get().first.set(first);
-        self.get().resumer.set(Resumer::Loop);
-        // SAFETY: as the caller says.
-        unsafe { self.switch(batch.as_ptr()) }
+    /// Notes that the fiber is idle.
+    #[inline]
+    pub(super) fn end(self) {
+        self.get().record.end();
     }
 
     /// Resumes a ready or yielded fiber.
@@ -214,10 +250,11 @@ impl FiberRef {
     /// The caller runs on this fiber.
     #[inline(always)] // See `Worker::yield_now`.
     pub(super) unsafe fn suspend(self, step: Step) {
-        self.get().resumer.set(Resumer::Loop);
         // SAFETY: the yielder was noted when the fiber first ran, and its address does not change.
         let yielder = unsafe { &*self.get().yielder.get() };
         yielder.suspend(step);
+        // Only the loop resumes. Not said before: up to the switch, the fiber that resumed this one waits for it, as surveys tell.
+        self.get().resumer.set(Resumer::Loop);
     }
 
     /// Makes an idle fiber of `worker` on a stack that nothing uses.
@@ -231,6 +268,9 @@ impl FiberRef {
             first: Cell::new(0),
             resumer: Cell::new(Resumer::Loop),
             record: Record::new(),
+            inner: Cell::new(ptr::null()),
+            wait: Wait::default(),
+            place: Cell::new(0),
             link: AtomicPtr::new(ptr::null_mut()),
             home: NonNull::from(worker),
             home_index: worker.index(),
@@ -286,6 +326,71 @@ impl FiberRef {
         self.get().link.store(next.map_or(ptr::null_mut(), |next| next.0.as_ptr()), Ordering::Relaxed);
     }
 
+    /// Whether a task runs on it, or waits. On another thread, a hint.
+    pub(super) fn is_live(self) -> bool {
+        self.get().record.is_live()
+    }
+
+    pub(super) fn resumer(self) -> Resumer {
+        self.get().resumer.get()
+    }
+
+    /// Its place in the roster of the home worker.
+    pub(super) fn place(&self) -> &Cell<usize> {
+        &self.get().place
+    }
+
+    /// Notes that the fiber, which runs, is about to wait at `site`, for that batch if it is one.
+    pub(crate) fn note_wait(self, site: &'static Location<'static>, batch: Option<NonNull<Header>>) {
+        self.get().wait.begin(site, batch);
+    }
+
+    /// Notes that the fiber waits no longer.
+    pub(crate) fn note_end_of_wait(self) {
+        self.get().wait.end();
+    }
+
+    /// What the fiber waits for, if it does.
+    ///
+    /// # Safety
+    ///
+    /// The caller is on the home worker's thread, on another fiber or in a handler.
+    pub(super) unsafe fn waited(self) -> Option<Waited> {
+        // SAFETY: what the fiber waits for stays in place while it waits, and it cannot go on meanwhile.
+        unsafe { self.get().wait.read() }
+    }
+
+    /// Whether it is noted where the fiber waits.
+    pub(crate) fn has_noted_wait(self) -> bool {
+        self.get().wait.is_noted()
+    }
+
+    /// Notes in which record's task the fiber is about to be suspended; null for its own.
+    pub(crate) fn note_inner(self, record: *const Record) {
+        self.get().inner.set(record);
+        compiler_fence(Ordering::SeqCst);
+    }
+
+    /// The innermost record of a fiber that does not run.
+    pub(super) fn innermost(&self) -> NonNull<Record> {
+        NonNull::new(self.get().inner.get().cast_mut()).unwrap_or(NonNull::from(&self.get().record))
+    }
+
+    /// The batch that a live fiber runs tasks of, and how many it has ended without having arrived for them.
+    ///
+    /// # Safety
+    ///
+    /// The caller is on the home worker's thread, and the fiber is live.
+    pub(super) unsafe fn batch<'a>(self) -> (&'a Header, usize) {
+        let fiber = self.get();
+        // SAFETY: a fiber begins with the origin of a batch, which is live until its tasks arrive, and exposes its address.
+        let header = unsafe { Header::of_origin(fiber.record.origin_address()) };
+        let (first, idx) = (fiber.first.get(), fiber.record.idx());
+        // A detached task has a number among those of its call.
+        let ended = if (first..header.len()).contains(&idx) { idx - first } else { 0 };
+        (header, ended)
+    }
+
     /// The fiber that an inbox gave out.
     pub(super) fn from_inbox(fiber: NonNull<Fiber>) -> Self {
         Self(fiber)
@@ -304,6 +409,9 @@ fn body(fiber: FiberRef, yielder: &Yielder<Input, Step>, mut input: Input) {
         let step = match control.resumer.get() {
             Resumer::Parent => Step::finished(ended),
             Resumer::Loop => {
+                control.record.end();
+                control.first.set(0);
+                home.count_tasks(ended);
                 // SAFETY: these tasks have not arrived; the batch is not touched again.
                 unsafe { Header::arrive(batch, ended) };
                 Step::finished(0)

@@ -94,6 +94,11 @@ impl FiberLimit {
         self.inline.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Batches that were run inline.
+    pub(super) fn inline(&self) -> u64 {
+        self.inline.load(Ordering::Relaxed)
+    }
+
     /// Warns that tasks run inline, the first time it is called. Calls what the program has set up for `tracing`.
     pub(super) fn warn_once(&self) {
         if self.warned.swap(true, Ordering::Relaxed) {

@@ -95,6 +95,7 @@ impl FiberPool {
     /// Takes back a fiber that is free.
     #[inline]
     pub(super) fn recycle(&self, fiber: FiberRef) {
+        fiber.end();
         fiber.set_next(self.newest.replace(Some(fiber)));
     }
 
@@ -118,7 +119,7 @@ impl FiberPool {
     fn create(&self, worker: &Worker, ask: Ask) -> Result<FiberRef, Refusal> {
         let limit = worker.fiber_limit();
         let space = limit.enter(ask).and_then(|()| {
-            self.with_stacks(StackPool::take).map_err(|error| {
+            self.with_stacks(|stacks| stacks.take(worker.roster())).map_err(|error| {
                 limit.leave();
                 self.unasked.set(UNASKED);
                 Refusal::System(error)
@@ -127,6 +128,7 @@ impl FiberPool {
         self.short.set(space.is_err());
         let fiber = FiberRef::create(space?, worker);
         self.fibers.set(self.fibers.get() + 1);
+        worker.roster().enter(fiber);
         Ok(fiber)
     }
 
@@ -176,7 +178,9 @@ impl FiberPool {
 
     /// Retires a spare fiber and gives its memory back to the system. Returns whether there was one.
     fn retire_spare(&self, worker: &Worker) -> bool {
-        let Some(space) = retire_first(&self.spare) else { return false };
+        let leave = |fiber| worker.roster().leave(fiber);
+        let Some(space) = retire_first(&self.spare, leave) else { return false };
+        worker.roster().note_height(space);
         // SAFETY: the fiber that used the stack is gone.
         unsafe { space.decommit() };
         worker.fiber_limit().leave();
@@ -194,16 +198,17 @@ impl FiberPool {
 }
 
 impl Drop for FiberPool {
-    /// Ends all idle fibers. The worker drops its pool when no other fibers are left.
+    /// Ends all idle fibers. The worker drops its pool when no other fibers are left, and its roster is closed.
     fn drop(&mut self) {
-        while retire_first(&self.newest).or_else(|| retire_first(&self.spare)).is_some() {}
+        while retire_first(&self.newest, drop).or_else(|| retire_first(&self.spare, drop)).is_some() {}
     }
 }
 
-/// Ends the first of a list of idle fibers and gives the stack that it used.
-fn retire_first(idle: &Cell<Option<FiberRef>>) -> Option<StackSpace> {
+/// Ends the first of a list of idle fibers, after `leave` was told, and gives the stack that it used.
+fn retire_first(idle: &Cell<Option<FiberRef>>, leave: impl FnOnce(FiberRef)) -> Option<StackSpace> {
     let fiber = idle.get()?;
     idle.set(fiber.next());
+    leave(fiber);
     // SAFETY: nothing refers to an idle fiber but the list, which has just let go of it.
     Some(unsafe { fiber.retire() })
 }

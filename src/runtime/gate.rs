@@ -50,6 +50,11 @@ impl Gate {
         self.word.fetch_or(CLOSED, Ordering::Release) | CLOSED == CLOSED
     }
 
+    /// Whether there is a root in hand.
+    pub(super) fn is_in_use(&self) -> bool {
+        self.word.load(Ordering::Relaxed) >= ONE_ROOT
+    }
+
     pub(super) fn is_done(&self) -> bool {
         // ORDERING: Acquire pairs with the Release of the party that made it so.
         self.word.load(Ordering::Acquire) == CLOSED

@@ -200,6 +200,12 @@ impl Idle {
         sleepers.len() + self.starving.load(Ordering::Relaxed) + 1 >= self.parkers.len()
     }
 
+    /// Whether all workers sleep or starve.
+    pub(crate) fn is_everybody_at_rest(&self) -> bool {
+        let sleepers = self.sleepers.lock();
+        sleepers.len() + self.starving.load(Ordering::Relaxed) >= self.parkers.len()
+    }
+
     /// Parks the calling thread, which runs `worker`, until somebody wakes it.
     pub(crate) fn park(&self, worker: usize) -> Awake {
         self.parkers[worker].park()

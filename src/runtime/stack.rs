@@ -9,7 +9,9 @@
 //! Since stacks have equal sizes, the same depth in each would fall into the same sets of the processor's caches. So the
 //! usable top of each is lowered by a *colour*, a multiple of [`COLOUR_STEP`].
 
+use super::heights::{self, Use};
 use super::regions::{self, Region, Spot};
+use super::roster::Roster;
 use corosensei::stack::valgrind::ValgrindStackRegistration;
 use corosensei::stack::{MIN_STACK_SIZE, STACK_ALIGNMENT, Stack, StackPointer};
 use rustix::mm::{MapFlags, MprotectFlags, ProtFlags};
@@ -80,6 +82,29 @@ impl StackSpace {
         (height < self.size).then(|| height.saturating_sub(page_size()))
     }
 
+    /// How much of it is in memory.
+    pub(super) fn measure(self) -> Use {
+        let page = page_size();
+        let pages = self.size / page;
+        let figures = heights::look(self.bottom, pages, |seen| Use {
+            resident: seen.iter().filter(|page| heights::is_resident(page)).count() * page,
+            height: seen.iter().position(heights::is_resident).map_or(0, |lowest| (pages - lowest) * page),
+        });
+        figures.unwrap_or_default()
+    }
+
+    /// The larger of `known` and the bytes from the top down to the lowest page that is in memory.
+    ///
+    /// Frames touch their pages one by one from the top, as the compiler sees to. So if the page below the known ones is not in
+    /// memory, which costs little to find out, none further down is.
+    pub(super) fn height_above(self, known: usize) -> usize {
+        let Some(below) = self.usable().checked_sub(known).filter(|&below| below > 0) else { return known };
+        // SAFETY: the guard is the lowest page, and `below` is at least one page and at most all above the guard.
+        let next = unsafe { self.bottom.add(below) };
+        let is_deeper = heights::look(next, 1, |seen| seen.iter().any(heights::is_resident)) == Some(true);
+        if is_deeper { self.measure().height } else { known }
+    }
+
     /// Gives the memory back to the system; the stack stays reserved and guarded.
     ///
     /// # Safety
@@ -134,18 +159,19 @@ impl StackPool {
         Self { stack_size, slabs: Vec::new(), used: 0, free: Vec::new() }
     }
 
-    /// A stack that nothing uses.
+    /// A stack that nothing uses. New mappings are noted in the roster.
     ///
     /// # Errors
     ///
     /// What the system says when it does not give memory.
-    pub(super) fn take(&mut self) -> io::Result<StackSpace> {
+    pub(super) fn take(&mut self, roster: &Roster) -> io::Result<StackSpace> {
         if let Some(space) = self.free.pop() {
             return Ok(space);
         }
         if self.slabs.last().is_none_or(|slab| self.used == slab.stacks) {
             let mut slab = self.next_slab()?;
             slab.region = Some(Region::enter(slab.bottom.as_ptr().expose_provenance(), slab.bytes, self.stack_size));
+            roster.enter_slab(slab.bytes);
             self.slabs.push(slab);
             self.used = 0;
         }
@@ -197,7 +223,7 @@ fn round_up(usable: usize) -> Option<usize> {
     isize::try_from(size).is_ok().then_some(size)
 }
 
-fn page_size() -> usize {
+pub(super) fn page_size() -> usize {
     static PAGE_SIZE: OnceLock<usize> = OnceLock::new();
     *PAGE_SIZE.get_or_init(|| {
         // SAFETY: asks for a constant of the system.
@@ -323,7 +349,7 @@ mod tests {
     #[test]
     fn stacks_are_distinct_guarded_and_come_back() {
         let mut pool = StackPool::new(SMALLEST_STACK);
-        let spaces: Vec<_> = (0..FIRST_SLAB * 4).map(|_| pool.take().unwrap()).collect();
+        let spaces: Vec<_> = (0..FIRST_SLAB * 4).map(|_| pool.take(&Roster::default()).unwrap()).collect();
         let mut bottoms: Vec<_> = spaces.iter().map(|space| space.bottom.addr()).collect();
         bottoms.sort_unstable();
         assert!(bottoms.windows(2).all(|pair| pair[1].get() - pair[0].get() >= SMALLEST_STACK + page_size()));
@@ -335,7 +361,7 @@ mod tests {
             assert!(stack.base().get() - stack.limit().get() >= SMALLEST_STACK - COLOURS * COLOUR_STEP - 128);
         }
         spaces.iter().for_each(|&space| pool.give_back(space));
-        assert_eq!(pool.take().unwrap().bottom, spaces.last().unwrap().bottom);
+        assert_eq!(pool.take(&Roster::default()).unwrap().bottom, spaces.last().unwrap().bottom);
     }
 
     /// Whether the system can read at an address: it takes it for the name of a file.
@@ -370,7 +396,7 @@ mod tests {
     #[test]
     fn the_stack_whose_guard_is_at_an_address_is_found() {
         let mut pool = StackPool::new(SMALLEST_STACK);
-        let spaces: Vec<_> = (0..FIRST_SLAB + 2).map(|_| pool.take().unwrap()).collect();
+        let spaces: Vec<_> = (0..FIRST_SLAB + 2).map(|_| pool.take(&Roster::default()).unwrap()).collect();
         for space in spaces {
             let bottom = space.bottom.addr().get();
             assert_eq!(StackSpace::guarded_at(bottom), Some(space));

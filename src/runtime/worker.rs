@@ -5,12 +5,14 @@ mod fork;
 mod search;
 mod shortage;
 
+use super::counters::{Counters, Phase};
 use super::deque::{Deque, Job};
-use super::fiber::{Fiber, FiberRef, Step};
+use super::fiber::{Fiber, FiberRef, Resumer, Step};
 use super::fiber_limit::FiberLimit;
 use super::fiber_pool::FiberPool;
 use super::fiber_queue::FiberQueue;
 use super::inbox::Inbox;
+use super::roster::Roster;
 use super::{Call, RuntimeFeed, Shared, affinity};
 use crate::batch::Header;
 use crate::control::{stop_if_due, stop_if_told};
@@ -21,6 +23,7 @@ use search::Thefts;
 use std::cell::Cell;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering, compiler_fence};
 use std::thread;
 
 /// A worker with many fibers looks whether they are too many each time its loop has ended so many tasks.
@@ -52,12 +55,15 @@ pub(crate) struct Worker {
     /// Tasks that the loop has ended with many fibers.
     tended: Cell<u32>,
     /// How many forks from here the next look for others is due. Never zero between forks.
-    forks_to_look: Cell<u32>,
+    forks_to_look: AtomicU32,
+    counters: Counters,
     /// Ready fibers that the loop has resumed in a row.
     ready_in_a_row: Cell<u8>,
     /// Whose turn it is between yielded fibers and new tasks.
     turn: Cell<Turn>,
-    /// The running fiber, or the one that ran last. `None` where the loop itself could come upon code of a user.
+    /// The running fiber. `None` in the loop.
+    ///
+    /// Read by surveys, in a handler on this thread.
     current: Cell<Option<FiberRef>>,
     context: Cell<*const Context<'static>>,
     thefts: Cell<Thefts>,
@@ -95,7 +101,8 @@ impl Worker {
             yielded: FiberQueue::new(),
             yields: Cell::new(1),
             tended: Cell::new(0),
-            forks_to_look: Cell::new(fork::FORKS_PER_LOOK),
+            forks_to_look: AtomicU32::new(fork::FORKS_PER_LOOK),
+            counters: Counters::default(),
             ready_in_a_row: Cell::new(0),
             turn: Cell::new(Turn::NewTask),
             current: Cell::new(None),
@@ -111,6 +118,10 @@ impl Worker {
 
     pub(super) fn shared_pointer(&self) -> NonNull<Shared> {
         NonNull::new(Arc::as_ptr(&self.shared).cast_mut()).expect("an Arc is not null")
+    }
+
+    pub(super) fn shared(&self) -> &Shared {
+        &self.shared
     }
 
     pub(crate) fn belongs_to(&self, shared: NonNull<Shared>) -> bool {
@@ -129,6 +140,40 @@ impl Worker {
 
     pub(super) fn fiber_limit(&self) -> &FiberLimit {
         self.shared.fiber_limit()
+    }
+
+    pub(super) fn roster(&self) -> &Roster {
+        self.shared.roster(self.index)
+    }
+
+    pub(super) fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Fibers that were resumed by another one directly, for a batch of its making.
+    pub(super) fn direct_starts(&self) -> u64 {
+        // ORDERING: Relaxed. It is only counted. If a look comes in between, some are missing or counted twice.
+        let since_look = fork::FORKS_PER_LOOK - self.forks_to_look.load(Ordering::Relaxed);
+        self.counters.direct_starts.get() + u64::from(since_look)
+    }
+
+    /// Counts tasks that have ended on this worker.
+    #[inline]
+    pub(super) fn count_tasks(&self, tasks: usize) {
+        self.counters.tasks.add(tasks as u64);
+    }
+
+    /// Notes that the worker does something else from here on.
+    pub(super) fn enter_phase(&self, phase: Phase) {
+        self.counters.clock.enter(phase, self.shared.nanoseconds());
+    }
+
+    /// Notes which fiber runs. Its record is live.
+    #[inline]
+    pub(super) fn set_current(&self, fiber: FiberRef) {
+        // For surveys, which come between any two instructions of this thread.
+        compiler_fence(Ordering::SeqCst);
+        self.current.set(Some(fiber));
     }
 
     pub(super) fn core(&self) -> Option<usize> {
@@ -201,19 +246,19 @@ impl Worker {
     fn look_up(&self) {
         stop_if_due();
         if self.has_ready() && !thread::panicking() {
-            self.inbox().drain(|fiber| self.ready.push(FiberRef::from_inbox(fiber)));
-            self.ready.push(self.current_fiber());
+            self.take_from_inbox();
+            self.push_ready(self.current_fiber());
             self.suspend();
             stop_if_told();
         }
     }
 
-    /// The running fiber, or the one that ran last.
+    /// The running fiber; `None` in the loop.
     pub(super) fn running(&self) -> Option<FiberRef> {
         self.current.get()
     }
 
-    /// Suspends the running fiber until it is made ready.
+    /// Suspends the running fiber until it is made ready, or it is its turn.
     #[inline(always)] // See `yield_now`.
     pub(crate) fn suspend(&self) {
         let fiber = self.current_fiber();
@@ -270,7 +315,14 @@ impl Worker {
 
     /// Notes that a fiber of this worker may go on. Called on the worker's thread.
     pub(super) fn push_ready(&self, fiber: FiberRef) {
+        self.counters.readied.add(1);
         self.ready.push(fiber);
+    }
+
+    /// Takes ready fibers out of the inbox.
+    #[inline]
+    fn take_from_inbox(&self) {
+        self.inbox().drain(|fiber| self.push_ready(FiberRef::from_inbox(fiber)));
     }
 
     #[inline]
@@ -304,20 +356,22 @@ impl Worker {
     pub(super) fn run(&self) {
         current::enter_worker(self, || {
             while let Some(next) = self.next() {
+                self.counters.switches.add(1);
                 let (mut fiber, mut step) = match next {
                     Next::Resume(fiber) => {
-                        self.current.set(Some(fiber));
+                        self.set_current(fiber);
                         // SAFETY: the fiber was ready or yielded, and this is the loop.
                         (fiber, unsafe { fiber.resume() })
                     }
                     Next::Start(batch, first) => match self.fibers.take(self) {
                         Some(fiber) => {
-                            self.current.set(Some(fiber));
-                            // SAFETY: the fiber is idle and of this worker; the task was claimed.
-                            (fiber, unsafe { fiber.start(batch, first) })
+                            // SAFETY: the fiber is idle and of this worker; the task was claimed and has not arrived.
+                            unsafe { fiber.begin(batch, first, Resumer::Loop) };
+                            self.set_current(fiber);
+                            // SAFETY: it has just begun.
+                            (fiber, unsafe { fiber.start(batch) })
                         }
                         None => {
-                            self.current.set(None);
                             self.put_back(batch, first);
                             continue;
                         }
@@ -325,10 +379,12 @@ impl Worker {
                 };
                 while let Some(next) = step.next() {
                     fiber = next;
-                    self.current.set(Some(fiber));
+                    self.counters.switches.add(1);
+                    self.set_current(fiber);
                     // SAFETY: the fiber had yielded, and this is the loop.
                     step = unsafe { fiber.resume() };
                 }
+                self.current.set(None);
                 if step.ended().is_some() {
                     self.fibers.recycle(fiber);
                     if self.fibers.is_large() {
@@ -406,8 +462,8 @@ impl Worker {
 
     #[inline]
     fn next_ready(&self) -> Option<FiberRef> {
-        self.inbox().drain(|fiber| self.ready.push(FiberRef::from_inbox(fiber)));
-        self.ready.pop()
+        self.take_from_inbox();
+        self.ready.pop().inspect(|_| self.counters.ready_resumes.add(1))
     }
 
     /// Makes a job from elsewhere this worker's own: starts its first task, and leaves the others where thieves see them.

@@ -49,6 +49,7 @@ impl<T> Sender<T> {
     /// # Panics
     ///
     /// As [`block_on`](crate::block_on()).
+    #[track_caller]
     pub fn send(&self, message: T) -> Result<(), SendError<T>> {
         stop_if_told();
         match self.try_send(message) {
@@ -78,6 +79,7 @@ impl<T> Receiver<T> {
     /// # Panics
     ///
     /// As [`block_on`](crate::block_on()).
+    #[track_caller]
     pub fn recv(&self) -> Result<T, RecvError> {
         stop_if_told();
         match self.try_recv() {

@@ -30,6 +30,7 @@ impl Event {
     /// # Panics
     ///
     /// As [`block_on`](crate::block_on()).
+    #[track_caller]
     pub fn wait(&self) {
         stop_if_told();
         while !self.is_set() {

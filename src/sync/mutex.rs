@@ -37,9 +37,14 @@ impl<T: ?Sized> Mutex<T> {
     /// # Panics
     ///
     /// As [`block_on`](crate::block_on()).
+    #[track_caller]
     pub fn lock(&self) -> MutexGuard<'_, T> {
         stop_if_told();
-        self.try_lock().unwrap_or_else(|| MutexGuard { inner: block_on(self.inner.lock()) })
+        // Not by a closure, which would hide the caller.
+        match self.try_lock() {
+            Some(guard) => guard,
+            None => MutexGuard { inner: block_on(self.inner.lock()) },
+        }
     }
 
     /// Takes the lock if nobody holds it.

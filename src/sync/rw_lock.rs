@@ -46,15 +46,20 @@ impl<T: ?Sized> RwLock<T> {
     /// # Panics
     ///
     /// As [`block_on`](crate::block_on()).
+    #[track_caller]
     pub fn read(&self) -> RwLockReadGuard<'_, T> {
         stop_if_told();
-        self.try_read().unwrap_or_else(|| {
-            let in_turn = async {
-                let _turn = self.turn.lock().await;
-                self.inner.read().await
-            };
-            RwLockReadGuard { inner: block_on(in_turn) }
-        })
+        // Not by a closure, which would hide the caller.
+        match self.try_read() {
+            Some(guard) => guard,
+            None => {
+                let in_turn = async {
+                    let _turn = self.turn.lock().await;
+                    self.inner.read().await
+                };
+                RwLockReadGuard { inner: block_on(in_turn) }
+            }
+        }
     }
 
     /// Waits until nobody else reads or writes, and takes the lock.
@@ -62,9 +67,13 @@ impl<T: ?Sized> RwLock<T> {
     /// # Panics
     ///
     /// As [`block_on`](crate::block_on()).
+    #[track_caller]
     pub fn write(&self) -> RwLockWriteGuard<'_, T> {
         stop_if_told();
-        self.try_write().unwrap_or_else(|| RwLockWriteGuard { inner: block_on(self.inner.write()) })
+        match self.try_write() {
+            Some(guard) => guard,
+            None => RwLockWriteGuard { inner: block_on(self.inner.write()) },
+        }
     }
 
     /// Joins the readers if nobody writes or waits to.

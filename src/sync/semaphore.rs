@@ -26,9 +26,14 @@ impl Semaphore {
     /// # Panics
     ///
     /// As [`block_on`](crate::block_on()).
+    #[track_caller]
     pub fn acquire(&self) -> SemaphorePermit<'_> {
         stop_if_told();
-        self.try_acquire().unwrap_or_else(|| SemaphorePermit { _inner: block_on(self.inner.acquire()) })
+        // Not by a closure, which would hide the caller.
+        match self.try_acquire() {
+            Some(permit) => permit,
+            None => SemaphorePermit { _inner: block_on(self.inner.acquire()) },
+        }
     }
 
     /// Takes a permit if there is one.

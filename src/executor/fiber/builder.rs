@@ -9,6 +9,7 @@ use crate::runtime::{Runtime, SMALLEST_STACK, Settings, check_size};
 use parking_lot::Mutex;
 use std::env;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 /// Usable bytes of a fiber's stack: what a thread of the standard library gets.
 const DEFAULT_STACK_SIZE: usize = 2 * 1024 * 1024;
@@ -21,6 +22,7 @@ pub struct FiberExecutorBuilder {
     pinning: Pinning,
     stack_size: usize,
     max_fibers: Option<usize>,
+    watchdog: Option<Duration>,
     persist: bool,
     thread_name: String,
 }
@@ -32,6 +34,7 @@ impl Default for FiberExecutorBuilder {
             pinning: Pinning::default(),
             stack_size: DEFAULT_STACK_SIZE,
             max_fibers: None,
+            watchdog: None,
             persist: true,
             thread_name: "yieldtasks".to_owned(),
         }
@@ -77,6 +80,20 @@ impl FiberExecutorBuilder {
         self
     }
 
+    /// Has a thread of its own look whether the workers get on, and warn through `tracing`, with the [dump](FiberExecutor::dump) of
+    /// the live tasks, when for that long
+    ///
+    /// - a worker has neither finished a task nor parked, while a fiber that is ready waits for it: a task runs for long without
+    ///   calling [`checkpoint`](crate::checkpoint), or blocks the thread;
+    /// - every worker has been parked, while there are tasks that have not ended: they wait for something from outside, or for
+    ///   each other.
+    ///
+    /// Each stall is reported once, when it has lasted for the duration and at most a quarter more. Default: no watchdog.
+    pub fn watchdog(mut self, duration: Duration) -> Self {
+        self.watchdog = Some(duration);
+        self
+    }
+
     /// Whether the workers outlive a call. Default: `true`. If not, each outermost call starts workers and ends them.
     pub fn persist(mut self, persist: bool) -> Self {
         self.persist = persist;
@@ -95,10 +112,11 @@ impl FiberExecutorBuilder {
     ///
     /// - [`BuildError::NoWorkers`] for zero workers.
     /// - [`BuildError::NoFibers`] for zero fibers.
+    /// - [`BuildError::NoWatchdogPeriod`] for a watchdog that is given no time.
     /// - [`BuildError::StackSize`] for stacks too small to run a task, or too large to reserve.
     /// - [`BuildError::CoreOutsideMask`] and [`BuildError::CoresForWorkers`] for a pinning list that does not fit.
     /// - [`BuildError::Environment`] for an environment variable that means nothing.
-    /// - [`BuildError::Thread`] if a thread cannot be started.
+    /// - [`BuildError::Thread`] and [`BuildError::WatchdogThread`] if a thread cannot be started.
     pub fn build(self) -> Result<FiberExecutor, BuildError> {
         check_size(self.stack_size).map_err(|source| BuildError::StackSize {
             size: self.stack_size,
@@ -107,6 +125,9 @@ impl FiberExecutorBuilder {
         })?;
         if self.max_fibers == Some(0) {
             return Err(BuildError::NoFibers);
+        }
+        if self.watchdog.is_some_and(|period| period.is_zero()) {
+            return Err(BuildError::NoWatchdogPeriod);
         }
         let mask = ProcessMask::read();
         let workers = match (self.workers, &self.pinning) {
@@ -123,6 +144,7 @@ impl FiberExecutorBuilder {
             mask,
             stack_size: self.stack_size,
             max_fibers: self.max_fibers,
+            watchdog: self.watchdog,
             thread_name: self.thread_name,
             owner: next_owner(),
         };
@@ -131,7 +153,8 @@ impl FiberExecutorBuilder {
             let pinning = settings.placement.outcome(runtime.refused());
             (Workers::Persistent(runtime), pinning)
         } else {
-            let workers = Workers::PerCall { in_hand: InHand::default(), detached: Mutex::new(Vec::new()) };
+            let workers =
+                Workers::PerCall { in_hand: InHand::default(), detached: Mutex::default(), runs: Mutex::default() };
             (workers, settings.placement.outcome(&[]))
         };
         if !matches!(pinning, PinningOutcome::Pinned(_) | PinningOutcome::Off) {

@@ -14,9 +14,10 @@
 use super::{Turn, Worker};
 use crate::batch::{Arrival, Header, run_inline};
 use crate::runtime::deque::Job;
-use crate::runtime::fiber::{FiberRef, Step};
+use crate::runtime::fiber::{FiberRef, Resumer, Step};
 use crate::waiter::Waiter;
 use std::ptr::NonNull;
+use std::sync::atomic::Ordering;
 use std::thread;
 
 /// A worker whose tasks fork without end looks every so many forks whether others wait for their turn.
@@ -36,8 +37,8 @@ impl Worker {
     /// - The batch has `len` tasks, is live until the call returns, and nobody else knows it.
     #[inline(always)] // One return less per level of a nest, and the processor remembers few.
     pub(crate) unsafe fn fork(&self, batch: NonNull<Header>, len: usize) {
-        let forks = self.forks_to_look.get() - 1;
-        self.forks_to_look.set(forks);
+        let forks = self.forks_to_look.load(Ordering::Relaxed) - 1;
+        self.forks_to_look.store(forks, Ordering::Relaxed);
         let parent = self.current_fiber();
         if forks == 0 || self.has_ready() || thread::panicking() || parent.record().stopped().is_some() {
             // SAFETY: as the caller says.
@@ -54,16 +55,26 @@ impl Worker {
         if len > 1 {
             self.push(Job { batch, tasks: 1..len });
         }
-        self.current.set(Some(child));
-        // SAFETY: the child is idle and of this worker; the first task was not pushed, so it is this call's.
-        let step = unsafe { child.start_for_parent(batch, 0) };
-        self.current.set(Some(parent));
+        // SAFETY: the child is idle and of this worker; the parent has not arrived.
+        unsafe { child.begin(batch, 0, Resumer::Parent) };
+        self.set_current(child);
+        // SAFETY: it has just begun; the first task was not pushed, so it is this call's.
+        let step = unsafe { child.start(batch) };
+        self.set_current(parent);
         if step == Step::finished(len) {
+            self.count_tasks(len);
             self.fibers.recycle(child);
         } else {
             // SAFETY: the tasks that the child ended are left to the parent, which has not arrived either.
             unsafe { self.wait_after(child, step, batch) };
         }
+    }
+
+    /// Counts the direct starts since the latest look; the fork that is about to happen is not one of them.
+    fn count_direct_starts(&self) {
+        let forks = FORKS_PER_LOOK - self.forks_to_look.load(Ordering::Relaxed);
+        self.counters.direct_starts.add(u64::from(forks - 1));
+        self.forks_to_look.store(FORKS_PER_LOOK, Ordering::Relaxed);
     }
 
     /// Runs a batch whose first task is not handed to a child directly.
@@ -74,7 +85,7 @@ impl Worker {
     #[cold]
     #[inline(never)]
     unsafe fn fork_without_child(&self, batch: NonNull<Header>) {
-        self.forks_to_look.set(FORKS_PER_LOOK);
+        self.count_direct_starts();
         if thread::panicking() {
             // SAFETY: as the caller says. A fiber never suspends while its thread unwinds.
             return unsafe { run_inline(batch) };
@@ -116,7 +127,8 @@ impl Worker {
     #[inline(never)]
     unsafe fn wait_after(&self, child: FiberRef, step: Step, batch: NonNull<Header>) {
         let ended = step.ended();
-        if ended.is_some() {
+        if let Some(ended) = ended {
+            self.count_tasks(ended);
             self.fibers.recycle(child);
         }
         // SAFETY: as the caller says.
@@ -136,6 +148,7 @@ impl Worker {
         let parent = self.current_fiber();
         // SAFETY: this is the parent, before it arrives.
         unsafe { header.set_waiter(Waiter::Fiber(parent)) };
+        parent.note_wait(header.site(), Some(batch));
         // SAFETY: as the caller says.
         let arrival = unsafe { Header::count_down(batch, ended + 1) };
         // A child that has yielded has not ended its task, so its step is passed on.
@@ -144,5 +157,6 @@ impl Worker {
             // SAFETY: the parent is the running fiber.
             unsafe { parent.suspend(step) };
         }
+        parent.note_end_of_wait();
     }
 }

@@ -1,6 +1,6 @@
 //! Looking for work elsewhere, and going to sleep.
 
-use super::Worker;
+use super::{Phase, Worker};
 use crate::batch::Header;
 use crate::runtime::deque::{Job, Steal};
 use crate::runtime::fiber_pool::KEPT_FIBERS;
@@ -63,12 +63,16 @@ impl Worker {
             let start = self.next_random() % seats;
             for victim in (0..seats).map(|step| (start + step) % seats).filter(|&victim| victim != self.index) {
                 match self.shared.stealer(victim).steal() {
-                    Steal::Success(job) => return Some(job),
+                    Steal::Success(job) => {
+                        self.counters.steals.add(1);
+                        return Some(job);
+                    }
                     Steal::Empty => {}
                     Steal::Retry => retry = true,
                 }
             }
             if !retry {
+                self.counters.failed_steals.add(1);
                 return None;
             }
             hint::spin_loop();
@@ -88,6 +92,14 @@ impl Worker {
     /// Looks for work everywhere, briefly, and then sleeps. `Some(None)` if a fiber may be ready, `None` if the runtime
     /// has ended.
     pub(super) fn search(&self) -> Option<Option<Job<Header>>> {
+        self.enter_phase(Phase::Searching);
+        let found = self.search_and_sleep();
+        self.enter_phase(Phase::Busy);
+        found
+    }
+
+    /// See [`search`](Self::search).
+    fn search_and_sleep(&self) -> Option<Option<Job<Header>>> {
         let idle = &self.shared.idle;
         let mut state = Awake::Plain;
         loop {
@@ -107,8 +119,17 @@ impl Worker {
             let keep = if self.shared.fiber_limit().is_reached() { 1 } else { KEPT_FIBERS };
             self.fibers.trim(self, keep, || self.is_anything_left());
             idle.announce(self.index, state);
-            state = if self.is_anything_left() { idle.retract(self.index) } else { idle.park(self.index) };
+            state = if self.is_anything_left() { idle.retract(self.index) } else { self.park() };
         }
+    }
+
+    /// Parks until somebody wakes this worker.
+    fn park(&self) -> Awake {
+        self.counters.parks.add(1);
+        self.enter_phase(Phase::Parked);
+        let awake = self.shared.idle.park(self.index);
+        self.enter_phase(Phase::Searching);
+        awake
     }
 
     /// Looks at the injector, and, if this worker counts as searching, at the other workers, several times.

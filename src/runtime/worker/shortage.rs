@@ -1,7 +1,7 @@
 #![expect(unsafe_code, reason = "batches are run inline, and tasks refused, by raw pointers")]
 //! What a worker does that can have no fiber more; see `fiber_limit` for why that ends.
 
-use super::{Next, Worker};
+use super::{Next, Phase, Worker};
 use crate::batch::{Batch, Header, Payload, drop_quietly, run_inline};
 use crate::current;
 use crate::runtime::deque::Job;
@@ -85,6 +85,11 @@ impl Worker {
         is_supplied
     }
 
+    /// Counts tasks that ended on the stack of their parent.
+    pub(crate) fn count_inline_tasks(&self, tasks: usize) {
+        self.count_tasks(tasks);
+    }
+
     /// Puts a task back that no fiber can be had for. Another worker may have one.
     pub(super) fn put_back(&self, batch: NonNull<Header>, idx: usize) {
         self.push(Job { batch, tasks: idx..idx + 1 });
@@ -112,7 +117,9 @@ impl Worker {
                 self.fibers.make_light_of_shortage();
                 return None;
             }
+            self.enter_phase(Phase::Parked);
             self.shared.idle.starve(self.index, NAP, || self.has_ready());
+            self.enter_phase(Phase::Busy);
             if self.has_ready() {
                 at_rest_since = None;
                 continue;
@@ -147,7 +154,6 @@ impl Worker {
         };
         if let Some((batch, idx)) = own.or_else(elsewhere) {
             // A destructor of the task's runs here, in the loop, where nothing can be forked.
-            self.current.set(None);
             // SAFETY: the task was claimed and has not arrived, so the batch is live.
             unsafe { refuse(batch, idx, error) };
         }

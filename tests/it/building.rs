@@ -8,9 +8,10 @@ use std::fmt::{Debug, Display};
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::str::FromStr;
 use yieldtasks::{
-    Backend, Batch, BuildError, CancelToken, Cancelled, DetachedTask, ErrorKind, Executor, ExecutorExt, FiberExecutor,
-    FiberExecutorBuilder, FlatExecutor, Pinning, PinningOutcome, Scope, ScopedTaskHandle, SerialExecutor, Task,
-    TaskError, TaskHandle, TaskPath, ThreadPerTaskExecutor, UnknownBackend, sync, yield_taskmap,
+    Awaited, Backend, Batch, BuildError, CancelToken, Cancelled, DetachedTask, Dump, ErrorKind, Executor, ExecutorExt,
+    FiberExecutor, FiberExecutorBuilder, FlatExecutor, LiveTask, Pinning, PinningOutcome, Scope, ScopedTaskHandle,
+    SerialExecutor, Stats, Task, TaskError, TaskHandle, TaskPath, TaskState, ThreadPerTaskExecutor, UnknownBackend,
+    WorkerStats, sync, yield_taskmap,
 };
 
 /// Checks that an error says something to act on: lower case, no full stop, and a cause that is not repeated.
@@ -166,6 +167,7 @@ fn types_keep_their_promises() {
     shared::<Cancelled>();
     shared::<ErrorKind>();
     shared::<TaskPath>();
+    shared::<(Stats, WorkerStats, Dump, LiveTask<'static>, TaskState, Awaited)>();
     shared::<sync::Mutex<u8>>();
     shared::<sync::RwLock<u8>>();
     shared::<sync::Semaphore>();

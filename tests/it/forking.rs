@@ -7,9 +7,10 @@ use crate::panicking::{caught, message_of};
 use crate::processes::alone;
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
-use yieldtasks::{Executor, ExecutorExt, FiberExecutor, global, yield_join, yield_taskmap, yield_taskwrap};
+use yieldtasks::{Executor, ExecutorExt, FiberExecutor, Pinning, global, yield_join, yield_taskmap, yield_taskwrap};
 
 /// Runs `body` in a child of this process, and checks that it ends well, and in time.
 #[track_caller]
@@ -107,6 +108,40 @@ fn an_inherited_executor_refuses_work_and_can_be_dropped() {
                 }
             });
         }
+    });
+}
+
+#[test]
+fn a_child_sees_its_own_executors_and_not_those_of_its_parent() {
+    forking(|| {
+        let build = |persist| {
+            let builder = FiberExecutor::builder().workers(2).persist(persist).pinning(Pinning::None);
+            builder.watchdog(Duration::from_millis(20)).build().unwrap()
+        };
+        let executors = [build(true), build(false)];
+        let is_over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            // In the middle of a dump, as likely as not.
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Acquire) {
+                    executors[0].dump();
+                }
+            });
+            for _ in 0..10 {
+                let mut inherited = Some(&executors);
+                in_child(|| {
+                    for executor in inherited.take().unwrap() {
+                        is_inherited(|| executor.dump());
+                        is_inherited(|| executor.stats());
+                    }
+                    let own = build(true);
+                    works(&own);
+                    assert!(own.dump().silent_workers().is_empty() && own.stats().tasks() > 0);
+                });
+            }
+            is_over.store(true, Ordering::Release);
+        });
+        works(&executors[0]);
     });
 }
 

@@ -56,6 +56,8 @@ struct Growth {
     resident: Resident,
     /// The tasks that shared it, where that is the point.
     tasks: Option<usize>,
+    /// The most fibers of ours that were live at a time, where that is the point.
+    fibers: Option<usize>,
 }
 
 fn main() -> ExitCode {
@@ -65,14 +67,14 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     println!(
-        "| what | resident | page tables | page faults | resident per task | page tables per task | faults per task |"
+        "| what | resident | page tables | page faults | resident per task | page tables per task | faults per task | peak fibers |"
     );
-    println!("|---|---:|---:|---:|---:|---:|---:|");
+    println!("|---|---:|---:|---:|---:|---:|---:|---:|");
     for (name, _) in ROWS {
         let program = env::current_exe().expect("a benchmark knows where it is");
         let status = Command::new(program).env(ROW, name).status().expect("a benchmark can start itself");
         if !status.success() {
-            println!("| {name} | ended by {status} | | | | | |");
+            println!("| {name} | ended by {status} | | | | | | |");
         }
     }
     ExitCode::SUCCESS
@@ -80,7 +82,7 @@ fn main() -> ExitCode {
 
 impl Growth {
     fn since(before: Resident, tasks: Option<usize>) -> Self {
-        Self { resident: Resident::now() - before, tasks }
+        Self { resident: Resident::now() - before, tasks, fibers: None }
     }
 
     fn print(self, name: &str) {
@@ -89,12 +91,13 @@ impl Growth {
             self.tasks.map_or(String::new(), |tasks| format!("{:.2}{unit}", total as f64 / tasks as f64))
         };
         println!(
-            "| {name} | {} KiB | {} KiB | {faults} | {} | {} | {} |",
+            "| {name} | {} KiB | {} KiB | {faults} | {} | {} | {} | {} |",
             bytes / 1024,
             page_tables / 1024,
             per_task(bytes, " B"),
             per_task(page_tables, " B"),
             per_task(faults, ""),
+            self.fibers.map_or(String::new(), |fibers| fibers.to_string()),
         );
     }
 }
@@ -205,5 +208,8 @@ fn of_workload(make: impl FnOnce(&Pools) -> Workload<'_>, contender: &str) -> Gr
     let mut contender = found.expect("the workload has this contender");
     let before = Resident::now();
     contender.run(1);
-    Growth::since(before, None)
+    let growth = Growth::since(before, None);
+    // Of the others' workloads, none of ours.
+    let fibers = Some(pools.ours.stats().peak_fibers()).filter(|&fibers| fibers > pools.workers);
+    Growth { fibers, ..growth }
 }

@@ -5,6 +5,7 @@ mod wake_state;
 
 use crate::control::stop_if_told;
 use crate::current;
+use crate::record::Record;
 use crate::timer;
 use crate::waiter::{self, Helper, Parking, Waiter};
 use std::future::Future;
@@ -43,13 +44,31 @@ use wake_state::WakeState;
 /// ```
 #[track_caller]
 pub fn block_on<F: Future>(future: F) -> F::Output {
-    let site = Location::caller();
+    wait_for(future, Subject::Other, Location::caller())
+}
+
+/// As [`block_on`], for a future that tasks of the caller's own bring about.
+#[track_caller]
+pub(crate) fn block_on_children<F: Future>(future: F) -> F::Output {
+    wait_for(future, Subject::Children, Location::caller())
+}
+
+/// What a task waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Subject {
+    /// Tasks of its own.
+    Children,
+    Other,
+}
+
+fn wait_for<F: Future>(future: F, subject: Subject, site: &'static Location<'static>) -> F::Output {
     stop_if_told();
     let mut future = pin!(future);
     let parker = Arc::new(Parker::here());
     let waker = Waker::from(Arc::clone(&parker));
     let mut context = Context::from_waker(&waker);
     let mut listening = None;
+    let _awaiting = current::record().map(Awaiting::begin);
     loop {
         if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
             return output;
@@ -64,7 +83,26 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
                 Err(why) => why.unwind(),
             }
         }
-        parker.wait(site);
+        parker.wait(subject, site);
+    }
+}
+
+/// Takes back, in the end, what was noted of the tasks that the running task waits for.
+struct Awaiting<'a> {
+    record: &'a Record,
+    /// What a wait that this one is part of has noted.
+    kept: usize,
+}
+
+impl<'a> Awaiting<'a> {
+    fn begin(record: &'a Record) -> Self {
+        Self { record, kept: record.begin_wait() }
+    }
+}
+
+impl Drop for Awaiting<'_> {
+    fn drop(&mut self) {
+        self.record.end_wait(self.kept);
     }
 }
 
@@ -133,8 +171,8 @@ impl Parker {
         Self { state: WakeState::new(), party }
     }
 
-    /// Waits until the party has been woken since it last polled, at `site`.
-    fn wait(&self, site: &'static Location<'static>) {
+    /// Waits, at `site`, until the party has been woken since it last polled.
+    fn wait(&self, subject: Subject, site: &'static Location<'static>) {
         match &self.party {
             Party::Fiber(_) => {
                 assert!(
@@ -143,6 +181,9 @@ impl Parker {
                 );
                 current::note_wait(site);
                 if self.state.announce() {
+                    if subject == Subject::Children {
+                        current::hold();
+                    }
                     current::suspend(site);
                 } else {
                     current::note_end_of_wait();

@@ -20,15 +20,18 @@
 //! Listeners are told with no lock held, and a child is stopped as its parent was: by a work list, not by recursion, since
 //! nests may be deep.
 
+mod awaiting;
 mod deadline;
 mod token;
 
+pub(crate) use awaiting::{Asking, is_anybody_asking, is_anything_awaited, notes_so_far};
 pub(crate) use deadline::Deadline;
 pub use token::CancelToken;
 
 use crate::current::{self, Context};
 use crate::error::ErrorKind;
 use crate::record::Record;
+use awaiting::Awaiter;
 use parking_lot::Mutex;
 use slab::Slab;
 use std::mem;
@@ -89,6 +92,8 @@ pub(crate) struct Control {
     /// When the tasks under it become late, and the control above whose time that is, if it is not this one's own.
     due: Option<(Instant, Option<Arc<Control>>)>,
     listeners: Mutex<Slab<Listener>>,
+    /// Who waits for the detached task under it, if there is one and somebody does.
+    awaiter: Mutex<Option<Box<Awaiter>>>,
 }
 
 /// Who is told that a control was stopped.
@@ -100,7 +105,8 @@ enum Listener {
 
 impl Control {
     fn due_at(due: Option<(Instant, Option<Arc<Self>>)>) -> Arc<Self> {
-        Arc::new(Self { word: AtomicU8::new(LIVE), due, listeners: Mutex::new(Slab::new()) })
+        let (listeners, awaiter) = (Mutex::new(Slab::new()), Mutex::new(None));
+        Arc::new(Self { word: AtomicU8::new(LIVE), due, listeners, awaiter })
     }
 
     /// Whether and why it was stopped.
@@ -254,7 +260,8 @@ impl Limits {
 /// Unwinds if the running task is cancelled or late, with the payload [`Cancelled`]. Otherwise, on a
 /// [`FiberExecutor`](crate::FiberExecutor), lets the fibers go first that are ready on this worker: parents whose children
 /// have ended, tasks whose lock or message is there. Costs a few nanoseconds if there is nothing to do, and a look at the
-/// clock if a deadline is set. Does nothing outside a task, or while the thread unwinds.
+/// clock if a deadline is set. Does nothing outside a task, or while the thread unwinds. With
+/// [`Interleave::Nested`](crate::Interleave::Nested), nobody goes first.
 ///
 /// # Examples
 ///

@@ -165,6 +165,13 @@ pub(crate) fn enter_worker(worker: &Worker, run: impl FnOnce()) {
     with(&context, run);
 }
 
+/// Notes that the calling fiber is about to suspend for tasks of its own.
+pub(crate) fn hold() {
+    if let Some(worker) = worker() {
+        worker.hold(None);
+    }
+}
+
 /// Suspends the calling fiber until its waiter is woken. A dump says that it waits at `site`, unless something else was noted.
 ///
 /// # Panics

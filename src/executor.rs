@@ -11,7 +11,7 @@ mod thread_per_task;
 
 pub use backend::{Backend, UnknownBackend};
 pub(crate) use feed::Feed;
-pub use fiber::{FiberExecutor, FiberExecutorBuilder};
+pub use fiber::{FiberExecutor, FiberExecutorBuilder, Interleave};
 pub use flat::FlatExecutor;
 pub use serial::SerialExecutor;
 pub use thread_per_task::ThreadPerTaskExecutor;

@@ -21,7 +21,8 @@
 //! - **Waiting:** [`block_on`] a future, [`sleep`], [`unblock`], and the locks and channels of [`sync`] suspend the fiber and
 //!   leave its worker free.
 //! - **Executors:** [`FiberExecutor`], [`SerialExecutor`], [`ThreadPerTaskExecutor`], [`FlatExecutor`], with the methods of
-//!   [`ExecutorExt`]; by name, [`Backend`]; of one's own, [`Executor`].
+//!   [`ExecutorExt`]; by name, [`Backend`]; of one's own, [`Executor`]. [`Interleave::Nested`] makes it safe to hold locks of the
+//!   standard library and borrows of thread-locals across maps.
 //! - **Being seen:** [`FiberExecutor::stats`] counts, [`FiberExecutor::dump`] shows the tree of live tasks, and
 //!   [`FiberExecutorBuilder::watchdog`] warns of stalls.
 //! - **Chapters:** [`docs::design`] says how it works and what it guarantees, [`docs::hazards`] what to look out for,
@@ -60,7 +61,7 @@ pub use control::{CancelToken, Cancelled, checkpoint, is_cancelled};
 pub use dump::{Awaited, Dump, LiveTask, TaskState};
 pub use error::{BuildError, ErrorKind, TaskError};
 pub use executor::{
-    Backend, Executor, ExecutorExt, FiberExecutor, FiberExecutorBuilder, FlatExecutor, SerialExecutor,
+    Backend, Executor, ExecutorExt, FiberExecutor, FiberExecutorBuilder, FlatExecutor, Interleave, SerialExecutor,
     ThreadPerTaskExecutor, UnknownBackend,
 };
 pub use global::global;

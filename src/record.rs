@@ -22,6 +22,7 @@ use std::cell::Cell;
 use std::fmt;
 use std::panic::Location;
 use std::ptr::{self, NonNull};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering, compiler_fence};
 
 /// Where sibling tasks came from.
@@ -74,6 +75,36 @@ impl Origin {
         self.site
     }
 
+    /// The address of the record of the task that made the siblings, if it was one.
+    pub(crate) fn parent_address(&self) -> Option<usize> {
+        (!self.parent.is_null()).then(|| self.parent.addr())
+    }
+
+    /// Whether the siblings descend from the task `ancestor`, or from one that a descendant of it waits for. The siblings, or
+    /// one of them, have not ended.
+    pub(crate) fn is_below(&self, ancestor: &Record) -> bool {
+        let address = ancestor.address();
+        let mut asked = ptr::null();
+        let mut origin = self;
+        loop {
+            if origin.parent.addr() == address {
+                return true;
+            }
+            if origin.control != asked {
+                asked = origin.control;
+                // SAFETY: a control outlives the tasks that it stops, of which there are some.
+                if unsafe { asked.as_ref() }.is_some_and(|control| control.is_awaited_below(address)) {
+                    return true;
+                }
+            }
+            // SAFETY: a parent waits for its children, of which some have not ended, or is in the middle of a call that does.
+            let Some(parent) = (unsafe { origin.parent.as_ref() }) else { return false };
+            // SAFETY: see `Record::begin`.
+            let Some(next) = (unsafe { parent.origin.load(Ordering::Relaxed).as_ref() }) else { return false };
+            origin = next;
+        }
+    }
+
     /// Whether the siblings are to stop.
     #[inline]
     pub(crate) fn is_stopped(&self) -> bool {
@@ -108,9 +139,16 @@ pub(crate) struct Record {
     seen: AtomicUsize,
     /// The panic that was last raised again in this task, and where it came from. Used by the task's thread alone.
     raised: Cell<Option<Box<Raised>>>,
+    /// The controls of the detached tasks that the task waits for. Used by the task's thread alone.
+    awaited: Cell<Awaited>,
+    /// In how many waits for a future the task is, one within another. Used by the task's thread alone.
+    waits: Cell<u32>,
 }
 
-// SAFETY: `raised` blocks the auto trait; only the thread that runs the task uses it.
+type Awaited = Option<Box<Vec<Arc<Control>>>>;
+
+// SAFETY: `raised` and `awaited` block the auto trait; only the thread that runs the task uses them, or
+// the one that is lent to it while it waits.
 unsafe impl Sync for Record {}
 
 /// A panic on its way up the nest, by what can be known of its payload without owning it.
@@ -132,6 +170,8 @@ impl Record {
             labelled_idx: AtomicUsize::new(0),
             seen: AtomicUsize::new(0),
             raised: Cell::new(None),
+            awaited: Cell::new(None),
+            waits: Cell::new(0),
         }
     }
 
@@ -259,6 +299,59 @@ impl Record {
         let idx = if label.is_some() { &self.labelled_idx } else { &self.idx };
         let step = PathStep::new(origin.site, name, function(), idx.load(Ordering::Relaxed));
         Some((step, NonNull::new(origin.parent.cast_mut())))
+    }
+
+    /// What tells the task from others that have not ended.
+    pub(crate) fn address(&self) -> usize {
+        ptr::from_ref(self).addr()
+    }
+
+    /// Whether the task descends from `ancestor`, or from one that a descendant of it waits for.
+    pub(crate) fn is_below(&self, ancestor: &Self) -> bool {
+        // SAFETY: see `begin`.
+        let origin = unsafe { self.origin.load(Ordering::Relaxed).as_ref() };
+        origin.is_some_and(|origin| origin.is_below(ancestor))
+    }
+
+    /// Gives the address and the control of the task and of those above to `see`, innermost first.
+    pub(crate) fn visit_ancestry(&self, mut see: impl FnMut(usize, Option<&Control>)) {
+        let mut next = Some(self);
+        while let Some(record) = next {
+            // SAFETY: see `begin`.
+            let origin = unsafe { record.origin.load(Ordering::Relaxed).as_ref() };
+            // SAFETY: a control outlives the tasks that it stops.
+            let control = origin.and_then(|origin| unsafe { origin.control.as_ref() });
+            see(record.address(), control);
+            // SAFETY: see `Origin::parent`.
+            next = origin.and_then(|origin| unsafe { origin.parent.as_ref() });
+        }
+    }
+
+    /// Notes that the task begins to wait for a future. Returns what [`end_wait`](Self::end_wait) is to keep.
+    pub(crate) fn begin_wait(&self) -> usize {
+        self.waits.set(self.waits.get() + 1);
+        let awaited = self.awaited.take();
+        let count = awaited.as_ref().map_or(0, |awaited| awaited.len());
+        self.awaited.set(awaited);
+        count
+    }
+
+    /// Notes that the task waits for the detached task under `control`, until the end of the wait that it is in.
+    pub(crate) fn await_under(&self, control: &Arc<Control>) {
+        if self.waits.get() > 0 && control.note_awaiter(self) {
+            let mut awaited = self.awaited.take().unwrap_or_default();
+            awaited.push(Arc::clone(control));
+            self.awaited.set(Some(awaited));
+        }
+    }
+
+    /// Notes that a wait ends, and takes back what [`await_under`](Self::await_under) noted, but for the first `kept`.
+    pub(crate) fn end_wait(&self, kept: usize) {
+        self.waits.set(self.waits.get() - 1);
+        if let Some(mut awaited) = self.awaited.take() {
+            awaited.drain(kept..).for_each(|control| control.forget_awaiter(self));
+            self.awaited.set((kept > 0).then_some(awaited));
+        }
     }
 
     /// The path that the task `idx` of those from `origin` has, or would have.

@@ -13,6 +13,7 @@ mod gate;
 mod heights;
 mod idle;
 mod inbox;
+mod kin;
 mod overflow;
 mod regions;
 mod root;
@@ -29,9 +30,11 @@ pub(crate) use stack::{SMALLEST_STACK, check_size};
 pub(crate) use worker::Worker;
 
 use crate::batch::{Batch, Header};
+use crate::control::Asking;
 use crate::current::{self, Context};
 use crate::dump::Dump;
 use crate::error::BuildError;
+use crate::executor::Interleave;
 use crate::handle::DetachedTask;
 use crate::process::Process;
 use crate::stats::Stats;
@@ -44,6 +47,7 @@ use fiber_limit::FiberLimit;
 use gate::Gate;
 use idle::Idle;
 use inbox::Inbox;
+use kin::Kin;
 use overflow::AlternateStack;
 use parking_lot::Mutex;
 use roster::Roster;
@@ -68,6 +72,8 @@ pub(crate) struct Settings {
     pub(crate) stack_size: usize,
     /// The most fibers that the workers may have together, if there is a limit.
     pub(crate) max_fibers: Option<usize>,
+    /// Which tasks meet on a worker.
+    pub(crate) interleave: Interleave,
     /// What the worker threads are called, up to their index.
     pub(crate) thread_name: String,
     /// How long a stall lasts that is worth a warning, if any is.
@@ -80,16 +86,21 @@ pub(crate) struct Settings {
 pub(crate) struct Shared {
     gate: Gate,
     injector: Injector<Job<Header>>,
+    /// Where jobs from outside go instead that may descend from what waits here; none unless workers nest.
+    kin: Kin,
     idle: Idle,
     seats: Box<[CachePadded<Seat>]>,
     stack_size: usize,
     fiber_limit: FiberLimit,
     mask: ProcessMask,
+    interleave: Interleave,
     owner: usize,
     /// When the runtime was started.
     epoch: Instant,
     ending: Mutex<Ending>,
     watchdog: Option<Watchdog>,
+    /// While workers nest.
+    _asking: Option<Asking>,
 }
 
 /// What other threads see of a worker. Padded, because a waker of one worker must not slow down its neighbour.
@@ -191,9 +202,26 @@ impl Shared {
         waiters.into_iter().for_each(Waiter::wake);
     }
 
+    /// Whether workers run only descendants of what waits on them.
+    fn nests(&self) -> bool {
+        self.interleave == Interleave::Nested
+    }
+
+    /// Hands a job to whichever worker may take it.
+    ///
+    /// The batch is live until its tasks have ended, so until they are taken.
     fn inject(&self, job: Job<Header>) {
-        self.injector.push(job);
-        self.idle.notify_from_outside();
+        if self.nests() {
+            let is_kin = self.kin.push(job);
+            self.idle.notify_from_outside();
+            // A worker of this runtime that waits for the job may sleep only if another thread has pushed it.
+            if is_kin && !current::worker().is_some_and(|worker| worker.belongs_to(NonNull::from(self))) {
+                self.idle.nudge_starving();
+            }
+        } else {
+            self.injector.push(job);
+            self.idle.notify_from_outside();
+        }
     }
 }
 
@@ -235,15 +263,18 @@ impl Runtime {
         let shared = Arc::new(Shared {
             gate: Gate::new(),
             injector: Injector::new(),
+            kin: Kin::new(),
             idle: Idle::new(workers),
             seats: seats.collect(),
             stack_size: settings.stack_size,
             fiber_limit: FiberLimit::new(settings.max_fibers),
             mask: settings.mask.clone(),
+            interleave: settings.interleave,
             owner: settings.owner,
             epoch: Instant::now(),
             ending: Mutex::new(Ending { workers: 0, waiters: Vec::new() }),
             watchdog: settings.watchdog.map(Watchdog::new),
+            _asking: (settings.interleave == Interleave::Nested).then(Asking::begin),
         });
         let threads = Mutex::new(Vec::with_capacity(workers));
         let mut runtime = Self { shared, threads, refused: Vec::new(), process: Process::current() };
@@ -448,9 +479,11 @@ impl RuntimeFeed {
         self.shared.gate.enter_nested();
         let batch = RootBatch::for_task(task, Arc::clone(&self.shared));
         let job = Job { batch, tasks: 0..1 };
-        match current::worker().filter(|worker| worker.belongs_to(NonNull::from(&*self.shared))) {
-            Some(worker) => worker.push(job),
-            None => self.shared.inject(job),
+        let here = current::worker().filter(|worker| worker.belongs_to(NonNull::from(&*self.shared)));
+        match here {
+            // The deque of a worker that nests holds nothing but batches of the fibers that wait there.
+            Some(worker) if !self.shared.nests() => worker.push(job),
+            _ => self.shared.inject(job),
         }
     }
 }

@@ -189,7 +189,7 @@ impl<R> ScopedTaskHandle<'_, R> {
     /// As [`TaskHandle::join`](crate::TaskHandle::join).
     #[track_caller]
     pub fn join(self) -> Result<R, TaskError> {
-        self.ticket.join()
+        self.ticket.join_child()
     }
 
     /// As [`join`](Self::join), but does not wait longer than `timeout`.
@@ -266,7 +266,7 @@ impl Tally {
             }
             state.waiter = Some(parking.waiter());
         }
-        parking.wait();
+        parking.wait_for_children(None);
     }
 
     /// Notes the error of a task that nobody joined. One that was stopped is no surprise.

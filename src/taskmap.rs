@@ -190,7 +190,8 @@ where
 
 /// Lets ready fibers and other tasks of this worker run before the calling task goes on.
 ///
-/// Returns at once when there is nothing else to run. On backends whose tasks are threads, and outside any task, this is
+/// Returns at once when there is nothing else to run. With [`Interleave::Nested`](crate::Interleave::Nested) only descendants of
+/// the task go first. On backends whose tasks are threads, and outside any task, this is
 /// [`std::thread::yield_now`].
 #[inline(always)] // A return after the switch would be one that the processor cannot predict.
 pub fn yield_now() {

@@ -95,6 +95,14 @@ impl Parking {
         }
     }
 
+    /// Waits for tasks of the caller's own, those of `batch` if they are one.
+    pub(crate) fn wait_for_children(&self, batch: Option<NonNull<Header>>) {
+        if let (Self::Fiber(_), Some(worker)) = (self, current::worker()) {
+            worker.hold(batch);
+        }
+        self.wait();
+    }
+
     /// Waits until the waiter is woken. Called once, by the party that made the parking.
     #[track_caller]
     pub(crate) fn wait(&self) {
@@ -146,7 +154,7 @@ pub(crate) fn elsewhere(helper: Helper, block: impl FnOnce() + Send) {
     let on_thread = unsafe { ErasedFn::new(on_thread) };
     match helper {
         Helper::Own => match thread::Builder::new().name("blocking".to_owned()).spawn(move || on_thread.call(())) {
-            Ok(_) => parking.wait(),
+            Ok(_) => parking.wait_for_children(None),
             Err(_) => *place.lock() = call(),
         },
         Helper::Pooled => {

@@ -5,7 +5,7 @@ use super::timed;
 use chili::{Config, Scope, ThreadPool};
 use std::num::NonZero;
 use std::time::Duration;
-use yieldtasks::{ExecutorExt, FiberExecutor};
+use yieldtasks::{ExecutorExt, FiberExecutor, Interleave};
 
 /// Coroutine stacks of may, in machine words: enough for a benchmark's recursion.
 const MAY_STACK: usize = 8 * 1024;
@@ -16,6 +16,8 @@ const MAY_POOL: usize = 10_000;
 pub(crate) struct Pools {
     pub(crate) workers: usize,
     pub(crate) ours: FiberExecutor,
+    /// Ours in guarantee mode.
+    pub(crate) nesting: FiberExecutor,
     pub(crate) rayon: rayon::ThreadPool,
     pub(crate) tokio: tokio::runtime::Runtime,
 }
@@ -29,6 +31,11 @@ impl Pools {
         Self {
             workers,
             ours: FiberExecutor::builder().workers(workers).build().expect("our executor starts"),
+            nesting: FiberExecutor::builder()
+                .workers(workers)
+                .interleave(Interleave::Nested)
+                .build()
+                .expect("our executor starts"),
             rayon: rayon::ThreadPoolBuilder::new().num_threads(workers).build().expect("the pool of rayon starts"),
             tokio: tokio::runtime::Builder::new_multi_thread()
                 .worker_threads(workers)
@@ -40,6 +47,11 @@ impl Pools {
     /// Times `step` in a task of our executor.
     pub(crate) fn time_ours<R>(&self, iterations: u64, step: impl FnMut() -> R + Send) -> Duration {
         self.ours.run(|| timed(iterations, step))
+    }
+
+    /// Times `step` in a task of our executor in guarantee mode.
+    pub(crate) fn time_nesting<R>(&self, iterations: u64, step: impl FnMut() -> R + Send) -> Duration {
+        self.nesting.run(|| timed(iterations, step))
     }
 
     /// Times `step` in the pool of rayon.

@@ -57,6 +57,7 @@ impl Searches {
             .contender("serial", |iterations| timed(iterations, || self.serial()))
             .contender("threads, even parts", |iterations| timed(iterations, || self.in_even_parts(pools.workers)))
             .contender("yield_taskmap", |iterations| pools.time_ours(iterations, || self.ours()))
+            .contender("yield_taskmap, nested", |iterations| pools.time_nesting(iterations, || self.ours()))
             .contender("rayon par_iter", |iterations| pools.time_rayon(iterations, || self.rayon()))
             .contender("rayon with_max_len(1)", |iterations| pools.time_rayon(iterations, || self.rayon_single()))
     }

@@ -19,6 +19,9 @@ pub(crate) fn sum(pools: &Pools) -> Workload<'_> {
         .long()
         .contender("serial", move |iterations| timed(iterations, || check(serial(0, black_box(LEAVES)))))
         .contender("yield_taskmap", move |iterations| pools.time_ours(iterations, || check(ours(0, black_box(LEAVES)))))
+        .contender("yield_taskmap, nested", move |iterations| {
+            pools.time_nesting(iterations, || check(ours(0, black_box(LEAVES))))
+        })
         .contender("rayon par_iter", move |iterations| {
             pools.time_rayon(iterations, || check(rayon(0, black_box(LEAVES))))
         })

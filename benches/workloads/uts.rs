@@ -55,6 +55,9 @@ impl Tree {
             .long()
             .contender("serial", move |iterations| timed(iterations, || check(self.serial(self.root()))))
             .contender("yield_taskmap", move |iterations| pools.time_ours(iterations, || check(self.ours(self.root()))))
+            .contender("yield_taskmap, nested", move |iterations| {
+                pools.time_nesting(iterations, || check(self.ours(self.root())))
+            })
             .contender("rayon par_iter", move |iterations| {
                 pools.time_rayon(iterations, || check(self.rayon(self.root())))
             })

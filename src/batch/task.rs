@@ -91,7 +91,7 @@ impl<'a> Batch<'a> {
         // SAFETY: the parent arrives for itself, once.
         let arrival = unsafe { Header::count_down(self.header, 1) };
         if arrival == Arrival::Earlier {
-            self.parking.wait();
+            self.parking.wait_for_children(Some(self.header));
         } else {
             self.parking.take_note_back();
         }

@@ -1,8 +1,10 @@
 //! The backend of this crate: tasks on fibers, one pinned worker thread per core.
 
 mod builder;
+mod interleave;
 
 pub use builder::FiberExecutorBuilder;
+pub use interleave::Interleave;
 
 use super::in_hand::InHand;
 use super::{Executor, Feed};

@@ -1,7 +1,7 @@
 //! Where a detached task leaves its outcome, and its handle finds it.
 
-use crate::block_on::block_on;
-use crate::control::{Limits, Stopped};
+use crate::block_on::{block_on, block_on_children};
+use crate::control::{self, Limits, Stopped};
 use crate::current;
 use crate::error::TaskError;
 use crate::path::TaskPath;
@@ -146,6 +146,11 @@ impl<R> Ticket<R> {
         drop(state);
         drop(former);
         assert!(!taken, "a handle gives its outcome once");
+        if control::is_anybody_asking()
+            && let Some(record) = current::record()
+        {
+            record.await_under(self.limits.control());
+        }
         Poll::Pending
     }
 
@@ -156,6 +161,14 @@ impl<R> Ticket<R> {
             return Err(TaskError::unwinding(self.path()));
         }
         block_on(future::poll_fn(|context| self.poll(context)))
+    }
+
+    /// As [`join`](Self::join), for a task of the caller's own scope.
+    pub(crate) fn join_child(&self) -> Result<R, TaskError> {
+        if self.must_not_wait() {
+            return Err(TaskError::unwinding(self.path()));
+        }
+        block_on_children(future::poll_fn(|context| self.poll(context)))
     }
 
     /// Waits for the outcome, but not longer than that; `None` if it was not there in time.

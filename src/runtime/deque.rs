@@ -104,6 +104,20 @@ struct Shared<B> {
     thieves: Mutex<Thieves<B>>,
 }
 
+/// What a thief found that looks before it takes.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Look<B> {
+    Taken(Job<B>),
+    /// There was a task, which is not wanted.
+    GivenBack(Oldest),
+    /// There was none, or it is not to be had now, or was looked at before.
+    Nothing,
+}
+
+/// The oldest job of a deque, as a thief remembers it: the lowest position and the address of the batch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Oldest(Option<(usize, usize)>);
+
 /// The owner's end.
 #[derive(Debug)]
 pub(crate) struct Deque<B> {
@@ -208,6 +222,17 @@ impl<B> Deque<B> {
         } else {
             None
         }
+    }
+
+    /// Takes the newest task if it is one of `batch`.
+    ///
+    /// An answer `None` is final: where thieves have all tasks of the newest job, they have those of all jobs.
+    pub(crate) fn pop_within(&self, batch: NonNull<B>) -> Option<usize> {
+        // SAFETY: see `newest`.
+        if unsafe { self.newest.get().as_ref() }.batch.load(Ordering::Relaxed) != batch.as_ptr() {
+            return None;
+        }
+        self.pop().map(|(_, idx)| idx)
     }
 
     /// Takes the newest task if it is one of `batch`, unless a thief seems to have it: then [`pop`](Self::pop) decides.
@@ -333,6 +358,46 @@ impl<B> Stealer<B> {
         Steal::Success(Job { batch, tasks: key + 1 - raised..key + 1 - head })
     }
 
+    /// Takes the first task of the oldest job if `is_wanted` says so, and otherwise gives it back. A job that was given back
+    /// before, which `known` remembers, is not looked at again.
+    ///
+    /// While the thief looks, others may not see the task. If it is given back, the caller tells those who sleep.
+    pub(crate) fn steal_if(&self, known: Oldest, is_wanted: impl FnOnce(NonNull<B>) -> bool) -> Look<B> {
+        if self.is_empty() {
+            return Look::Nothing;
+        }
+        let Some(mut thieves) = self.shared.thieves.try_lock() else {
+            return Look::Nothing;
+        };
+        // ORDERING: as in `steal`, here and below.
+        let head = self.shared.head.load(Ordering::Relaxed);
+        let tail = self.shared.tail.load(Ordering::Acquire);
+        let guess = thieves.slot_of(head).map(|(idx, _)| thieves.slots[idx].batch.load(Ordering::Relaxed).addr());
+        let oldest = Oldest(Some((head, guess.unwrap_or(0))));
+        if head >= tail || known == oldest {
+            return Look::Nothing;
+        }
+        self.shared.head.store(head + 1, Ordering::Relaxed);
+        heavy_fence();
+        if head + 1 > self.shared.tail.load(Ordering::Acquire) {
+            self.shared.head.store(head, Ordering::Relaxed);
+            return Look::Nothing;
+        }
+        // The task is the thief's, so its batch is live.
+        let (idx, _) = thieves.slot_of(head).expect("a position below the tail lies in a slot");
+        let slot = &thieves.slots[idx];
+        let key = slot.key.load(Ordering::Relaxed);
+        let batch = NonNull::new(slot.batch.load(Ordering::Relaxed)).expect("a slot in use has a batch");
+        if is_wanted(batch) {
+            thieves.slot = idx;
+            Look::Taken(Job { batch, tasks: key - head..key - head + 1 })
+        } else {
+            // The owner, if it wants the task, waits for the lock, or has given way.
+            self.shared.head.store(head, Ordering::Relaxed);
+            Look::GivenBack(Oldest(Some((head, batch.as_ptr().addr()))))
+        }
+    }
+
     /// Whether there was nothing to steal at some moment during the call.
     pub(crate) fn is_empty(&self) -> bool {
         // ORDERING: Relaxed. A hint on the way; before parking, a fence precedes it (see `idle`).
@@ -397,6 +462,32 @@ mod tests {
     }
 
     #[test]
+    fn a_thief_that_looks_first_takes_one_task_or_none() {
+        let deque = Deque::new();
+        deque.push(job(1, 3..6));
+        deque.push(job(2, 0..1));
+        let stealer = deque.stealer();
+        let mut seen = Vec::new();
+        let mut look = |known, wanted: usize| {
+            stealer.steal_if(known, |batch| {
+                seen.push(batch.addr().get());
+                batch.addr().get() == wanted
+            })
+        };
+        let Look::GivenBack(known) = look(Oldest::default(), 2) else { panic!("the oldest job is another") };
+        assert_eq!(look(known, 1), Look::Nothing);
+        assert_eq!(look(Oldest::default(), 1), Look::Taken(job(1, 5..6)));
+        // The job lies elsewhere by now, so it is looked at again.
+        assert_eq!(look(known, 1), Look::Taken(job(1, 4..5)));
+        assert_eq!(seen, [1, 1, 1]);
+        assert_eq!(deque.pop_within(batch(1)), None);
+        assert_eq!(deque.pop_within(batch(2)), Some(0));
+        assert_eq!(deque.pop_within(batch(1)), Some(3));
+        assert_eq!(deque.pop_within(batch(1)), None);
+        assert_eq!(stealer.steal_if(Oldest::default(), |_| true), Look::Nothing);
+    }
+
+    #[test]
     fn a_batch_stolen_whole_leaves_an_empty_deque_that_works_again() {
         let deque = Deque::new();
         let stealer = deque.stealer();
@@ -439,12 +530,22 @@ mod tests {
         let taken: Vec<_> = (0..ROUNDS * 4).map(|_| AtomicUsize::new(0)).collect();
         let finished = AtomicUsize::new(0);
         std::thread::scope(|scope| {
-            for _ in 0..2 {
+            for thief in 0..3 {
                 let stealer = deque.stealer();
                 scope.spawn({
                     let (taken, finished) = (&taken, &finished);
                     move || {
                         while finished.load(Ordering::Acquire) == 0 {
+                            if thief == 2 {
+                                // Takes from every third batch only.
+                                let is_wanted = |batch: NonNull<u8>| batch.addr().get().is_multiple_of(3);
+                                if let Look::Taken(job) = stealer.steal_if(Oldest::default(), is_wanted) {
+                                    assert!(is_wanted(job.batch) && job.tasks.len() == 1);
+                                    taken[(job.batch.addr().get() - 1) * 4 + job.tasks.start]
+                                        .fetch_add(1, Ordering::Relaxed);
+                                }
+                                continue;
+                            }
                             if let Steal::Success(job) = stealer.steal() {
                                 for idx in job.tasks {
                                     taken[(job.batch.addr().get() - 1) * 4 + idx].fetch_add(1, Ordering::Relaxed);
@@ -515,6 +616,60 @@ mod models {
             let all = |number: usize| (0..batches[number - 1]).map(move |idx| (number, idx));
             assert_eq!(taken, all(1).chain(all(2)).collect::<Vec<_>>());
         });
+    }
+
+    /// The owner pushes two batches and takes them in the end, while one thief looks twice, wants one of them only, and says
+    /// what it looked at while it had it, and another steals.
+    fn explore_looks(wanted: usize, steals: bool) {
+        let mut model = loom::model::Builder::new();
+        model.preemption_bound = Some(if steals { 1 } else { 3 });
+        model.check(move || {
+            let deque = Deque::new();
+            let looks = deque.stealer();
+            let looking = thread::spawn(move || {
+                let mut taken = Vec::new();
+                let mut known = Oldest::default();
+                for _ in 0..2 {
+                    match looks.steal_if(known, |batch| batch.addr().get() == wanted) {
+                        Look::Taken(job) => taken.extend(job.tasks.map(|idx| (job.batch.addr().get(), idx))),
+                        Look::GivenBack(oldest) => known = oldest,
+                        Look::Nothing => {}
+                    }
+                }
+                assert!(taken.iter().all(|&(batch, _)| batch == wanted));
+                taken
+            });
+            let thief = steals.then(|| {
+                let stealer = deque.stealer();
+                thread::spawn(move || match stealer.steal() {
+                    Steal::Success(job) => job.tasks.map(|idx| (job.batch.addr().get(), idx)).collect(),
+                    Steal::Empty | Steal::Retry => Vec::new(),
+                })
+            });
+            deque.push(job(1, 0..2));
+            let mut taken: Vec<_> = deque.pop().map(|(batch, idx)| (batch.addr().get(), idx)).into_iter().collect();
+            deque.push(job(2, 0..1));
+            let second = NonNull::without_provenance(std::num::NonZero::new(2).unwrap());
+            taken.extend(deque.pop_within(second).map(|idx| (2, idx)));
+            taken.extend(std::iter::from_fn(|| deque.pop()).map(|(batch, idx)| (batch.addr().get(), idx)));
+            taken.extend(looking.join().unwrap());
+            taken.extend(thief.map(|thief| thief.join().unwrap()).unwrap_or_default());
+            taken.sort_unstable();
+            assert_eq!(taken, [(1, 0), (1, 1), (2, 0)]);
+        });
+    }
+
+    #[test]
+    fn loom_a_task_that_was_given_back_is_taken_once() {
+        explore_looks(0, false);
+        explore_looks(1, false);
+        explore_looks(2, false);
+    }
+
+    #[test]
+    fn loom_a_task_that_was_given_back_is_taken_once_with_another_thief() {
+        explore_looks(0, true);
+        explore_looks(1, true);
     }
 
     #[test]

@@ -30,6 +30,7 @@
 use super::inbox::Linked;
 use super::stack::{FiberStack, StackSpace};
 use super::wait::{Wait, Waited};
+use super::worker::Hold;
 use super::{Shared, Worker};
 use crate::batch::Header;
 use crate::primitives::{AtomicPtr, Ordering};
@@ -111,6 +112,10 @@ pub(crate) struct Fiber {
     wait: Wait,
     /// Its place in the roster of the home worker, whose lock guards it.
     place: Cell<usize>,
+    /// Where workers nest: whether it keeps others from running on its worker. Used by the home worker's thread alone.
+    hold: Cell<Hold>,
+    /// The fiber that did so before it.
+    outer: Cell<Option<FiberRef>>,
     /// Links the fiber into the one list or queue that holds it.
     link: AtomicPtr<Fiber>,
     home: NonNull<Worker>,
@@ -271,6 +276,8 @@ impl FiberRef {
             inner: Cell::new(ptr::null()),
             wait: Wait::default(),
             place: Cell::new(0),
+            hold: Cell::new(Hold::Not),
+            outer: Cell::new(None),
             link: AtomicPtr::new(ptr::null_mut()),
             home: NonNull::from(worker),
             home_index: worker.index(),
@@ -307,6 +314,23 @@ impl FiberRef {
     /// Usable bytes of the fiber's stack, control block included.
     pub(super) fn stack_size(self) -> usize {
         self.get().space.usable()
+    }
+
+    pub(super) fn hold(self) -> Hold {
+        self.get().hold.get()
+    }
+
+    pub(super) fn set_hold(self, hold: Hold) {
+        self.get().hold.set(hold);
+    }
+
+    /// The fiber that holds the worker next to this one, further out.
+    pub(super) fn outer(self) -> Option<Self> {
+        self.get().outer.get()
+    }
+
+    pub(super) fn set_outer(self, outer: Option<Self>) {
+        self.get().outer.set(outer);
     }
 
     /// How many bytes of the fiber's stack lie below something that is on it; `None` if it is on another.

@@ -194,6 +194,15 @@ impl Idle {
         self.starving.fetch_sub(1, Ordering::Relaxed);
     }
 
+    /// Has all workers that starve look whether there is something for them. Called after there is.
+    pub(crate) fn nudge_starving(&self) {
+        fence(Ordering::SeqCst);
+        // ORDERING: Relaxed after the fence; pairs with the one in `starve`.
+        if self.starving.load(Ordering::Relaxed) > 0 {
+            self.parkers.iter().for_each(Parker::nudge);
+        }
+    }
+
     /// Whether all workers sleep or starve, but for the caller.
     pub(crate) fn is_everybody_else_at_rest(&self) -> bool {
         let sleepers = self.sleepers.lock();
@@ -362,6 +371,44 @@ mod models {
             worker.join().unwrap();
         });
     }
+    #[test]
+    fn loom_a_job_that_was_hidden_by_a_look_is_not_missed_by_a_worker_that_goes_to_sleep() {
+        let mut model = loom::model::Builder::new();
+        model.preemption_bound = model.preemption_bound.or(Some(3));
+        model.check(|| {
+            let place = Arc::new(Place { jobs: AtomicUsize::new(0), idle: Idle::new(1) });
+            let worker = {
+                let place = Arc::clone(&place);
+                thread::spawn(move || place.work(0))
+            };
+            place.push();
+            // Another worker looks at the job, which it cannot use, and gives it back.
+            if place.take() {
+                place.jobs.fetch_add(1, Ordering::Release);
+                place.idle.notify_from_outside();
+            }
+            worker.join().unwrap();
+        });
+    }
+
+    #[test]
+    fn loom_a_worker_that_starves_looks_at_what_others_bring() {
+        loom::model(|| {
+            let place = Arc::new(Place { jobs: AtomicUsize::new(0), idle: Idle::new(2) });
+            let worker = {
+                let place = Arc::clone(&place);
+                thread::spawn(move || {
+                    while !place.take() {
+                        place.idle.starve(1, Duration::MAX, || place.jobs.load(Ordering::Relaxed) > 0);
+                    }
+                })
+            };
+            place.jobs.fetch_add(1, Ordering::Release);
+            place.idle.nudge_starving();
+            worker.join().unwrap();
+        });
+    }
+
     #[test]
     fn loom_a_worker_that_starves_is_woken_by_its_own_fibers() {
         loom::model(|| {

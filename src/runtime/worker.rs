@@ -2,6 +2,7 @@
 //! A worker: the loop that decides what runs next on one thread, and the fork of a batch by a fiber of that thread.
 
 mod fork;
+mod nested;
 mod search;
 mod shortage;
 
@@ -19,6 +20,8 @@ use crate::control::{stop_if_due, stop_if_told};
 use crate::current::{self, Context};
 use crate::executor::Feed;
 use crate::record::Record;
+pub(super) use nested::Hold;
+use nested::Nest;
 use search::Thefts;
 use std::cell::Cell;
 use std::ptr::{self, NonNull};
@@ -67,6 +70,8 @@ pub(crate) struct Worker {
     current: Cell<Option<FiberRef>>,
     context: Cell<*const Context<'static>>,
     thefts: Cell<Thefts>,
+    /// If it runs only descendants of what waits on it.
+    nest: Option<Nest>,
     /// The state of the generator that picks victims.
     random: Cell<u64>,
 }
@@ -89,6 +94,7 @@ impl Worker {
     pub(super) fn new(shared: Arc<Shared>, index: usize, deque: Deque<Header>, core: Option<usize>) -> Self {
         let fibers = FiberPool::new(shared.stack_size());
         let inbox = NonNull::from(shared.inbox(index));
+        let nest = shared.nests().then(|| Nest::new(shared.workers()));
         Self {
             shared,
             index,
@@ -108,6 +114,7 @@ impl Worker {
             current: Cell::new(None),
             context: Cell::new(ptr::null()),
             thefts: Cell::new(Thefts::default()),
+            nest,
             random: Cell::new(0x9E37_79B9_7F4A_7C15_u64.wrapping_mul(index as u64 + 1)),
         }
     }
@@ -234,7 +241,7 @@ impl Worker {
 
     /// Lets ready and yielded fibers go first.
     pub(crate) fn give_way(&self) {
-        if (self.has_ready() || !self.yielded.is_empty()) && !thread::panicking() {
+        if self.nest.is_none() && (self.has_ready() || !self.yielded.is_empty()) && !thread::panicking() {
             self.yielded.push(self.current_fiber());
             self.suspend();
         }
@@ -245,7 +252,7 @@ impl Worker {
     #[inline(never)]
     fn look_up(&self) {
         stop_if_due();
-        if self.has_ready() && !thread::panicking() {
+        if self.has_ready() && self.nest.is_none() && !thread::panicking() {
             self.take_from_inbox();
             self.push_ready(self.current_fiber());
             self.suspend();
@@ -292,6 +299,8 @@ impl Worker {
                 Some(next) => Step::handed(next),
                 None => return,
             }
+        } else if self.has_nothing_below() {
+            return;
         } else {
             self.yielded.push(fiber);
             Step::SUSPENDED
@@ -412,6 +421,9 @@ impl Worker {
 
     /// Decides what runs next (invariant 5 of the design); `None` when the runtime has ended.
     fn next(&self) -> Option<Next> {
+        if let Some(nest) = &self.nest {
+            return self.next_nested(nest);
+        }
         loop {
             let in_a_row = self.ready_in_a_row.replace(0);
             if in_a_row < READY_IN_A_ROW

@@ -1,7 +1,7 @@
 //! A cancelled map stops wherever its tasks are, with all destructors run, and each task has one outcome.
 
 use crate::accounting::Accounts;
-use crate::backends::{candidates, fibers, on_every_backend, on_fibers};
+use crate::backends::{candidates, fibers, on_every_backend, on_fibers, on_fibers_that_interleave};
 use crate::deadline::{Flag, doing, within_deadline};
 use crate::panicking::{Payload, caught, expected, expected_panic, silence_expected_panics};
 use std::future;
@@ -246,7 +246,7 @@ fn a_map_of_nothing_is_a_yield_point_too() {
 #[test]
 fn suspended_tasks_unwind_where_they_wait() {
     within_deadline(|| {
-        on_fibers(|executor, _| {
+        on_fibers_that_interleave(|executor, _| {
             for way in 0..Waits::COUNT {
                 doing(&format!("the way {way}"));
                 let waits = Waits::new();

@@ -1,6 +1,8 @@
 //! Executors called inside the tasks of executors.
 
-use crate::backends::{BACKENDS, Kind, WORKERS, candidates, fibers, fibers_for_a_call, on_every_backend, on_fibers};
+use crate::backends::{
+    BACKENDS, Kind, WORKERS, candidates, fibers, fibers_for_a_call, on_every_backend, on_fibers_that_interleave,
+};
 use crate::deadline::{Flag, doing, within_deadline};
 use crate::panicking::{expected, expected_panic};
 use std::sync::Arc;
@@ -132,7 +134,7 @@ fn executors_behind_any_pointer_are_the_same_executor() {
 fn a_task_that_waits_for_another_executor_leaves_its_worker_to_its_siblings() {
     within_deadline(|| {
         for other in candidates().filter(|other| other.kind != Kind::Inline) {
-            on_fibers(|executor, _| {
+            on_fibers_that_interleave(|executor, _| {
                 let sibling_ran = Flag::new();
                 let waits = || other.executor.run(|| sibling_ran.spin("the sibling runs"));
                 executor.run(|| yield_join(waits, || sibling_ran.raise()));

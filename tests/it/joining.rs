@@ -1,7 +1,7 @@
 //! Handles: waiting with a limit or as a future, cancelling, letting go.
 
 use crate::accounting::Accounts;
-use crate::backends::{BACKENDS, WORKERS, candidates, fibers, on_every_backend, on_fibers};
+use crate::backends::{BACKENDS, WORKERS, candidates, fibers, on_every_backend, on_fibers_that_interleave};
 use crate::deadline::{Flag, doing, spin_until, within_deadline};
 use crate::panicking::{expected, number_of};
 use std::future::Future;
@@ -76,7 +76,7 @@ fn a_join_with_a_limit_gives_the_handle_back_if_it_is_too_short() {
 #[test]
 fn a_task_that_waits_with_a_limit_leaves_its_worker_to_others() {
     within_deadline(|| {
-        on_fibers(|executor, _| {
+        on_fibers_that_interleave(|executor, _| {
             let go_on = Arc::new(Flag::new());
             let theirs = Arc::clone(&go_on);
             let handle = executor.submit(move || {

@@ -1,7 +1,7 @@
 //! No more tasks of a map are started and unfinished than it allows.
 
 use crate::accounting::{Accounts, Value};
-use crate::backends::{on_every_backend, on_fibers};
+use crate::backends::{on_every_backend, on_fibers_that_interleave};
 use crate::deadline::within_deadline;
 use crate::panicking::{caught, expected, message_of};
 use std::ops::ControlFlow;
@@ -67,7 +67,7 @@ fn no_more_tasks_are_started_and_unfinished_than_allowed() {
 #[test]
 fn as_many_tasks_as_allowed_are_in_flight_when_they_wait_for_each_other() {
     within_deadline(|| {
-        on_fibers(|executor, _| {
+        on_fibers_that_interleave(|executor, _| {
             let inside = AtomicUsize::new(0);
             let all_are_in = |_: usize| {
                 inside.fetch_add(1, Ordering::AcqRel);

@@ -1,6 +1,6 @@
 //! A task that has started stays on its thread: thread-locals, `Rc` and guards on the stack are safe across yields.
 
-use crate::backends::{on_every_backend, on_fibers};
+use crate::backends::{on_every_backend, on_fibers, on_fibers_that_interleave};
 use crate::deadline::within_deadline;
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
@@ -175,7 +175,7 @@ fn values_on_the_stack_keep_their_addresses_across_yields() {
 #[test]
 fn a_suspended_task_has_its_fiber_to_itself() {
     within_deadline(|| {
-        on_fibers(|executor, _| {
+        on_fibers_that_interleave(|executor, _| {
             let started = AtomicU64::new(0);
             let frames = executor.map(
                 |_| {

@@ -36,6 +36,7 @@ mod limits;
 mod locality;
 mod locks;
 mod memory;
+mod nesting;
 mod nests;
 mod overflow;
 mod panics;

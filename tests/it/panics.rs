@@ -1,6 +1,6 @@
 //! A panic of a child reaches its parent, and nobody else is the worse for it.
 
-use crate::backends::{candidates, on_every_backend, on_fibers};
+use crate::backends::{candidates, on_every_backend, on_fibers, on_fibers_that_interleave};
 use crate::deadline::{Flag, within_deadline};
 use crate::panicking::{Expected, caught, expected, expected_panic, message_of, number_of};
 use std::panic;
@@ -72,7 +72,7 @@ fn of_several_panics_the_one_with_the_lowest_index_arrives() {
 #[test]
 fn when_all_siblings_panic_the_first_of_them_arrives() {
     within_deadline(|| {
-        on_fibers(|executor, _| {
+        on_fibers_that_interleave(|executor, _| {
             let started = AtomicUsize::new(0);
             let all_have_started = |idx: usize| {
                 started.fetch_add(1, Ordering::AcqRel);
@@ -118,7 +118,7 @@ fn a_panic_in_a_child_reaches_the_parent_after_its_siblings() {
 #[test]
 fn a_panic_while_a_sibling_is_suspended_waits_for_the_sibling() {
     within_deadline(|| {
-        on_fibers(|executor, _| {
+        on_fibers_that_interleave(|executor, _| {
             let (suspended, panics) = (Flag::new(), Flag::new());
             let ended = Flag::new();
             let sibling = || {

@@ -1,6 +1,6 @@
 //! Nothing that could run waits for something that need not end first.
 
-use crate::backends::{Kind, candidates, fibers, on_fibers};
+use crate::backends::{Kind, candidates, fibers, on_fibers_that_interleave};
 use crate::deadline::{Flag, spin_until, within_deadline};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -109,7 +109,7 @@ fn the_second_half_of_a_join_starts_while_the_first_runs() {
 #[test]
 fn a_task_that_gives_way_can_wait_for_any_sibling() {
     within_deadline(|| {
-        on_fibers(|executor, _| {
+        on_fibers_that_interleave(|executor, _| {
             for width in [2, 5, 20] {
                 for awaited in 0..width {
                     let ended = Flag::new();
@@ -133,7 +133,7 @@ fn a_task_that_gives_way_can_wait_for_any_sibling() {
 #[test]
 fn tasks_that_give_way_take_turns() {
     within_deadline(|| {
-        on_fibers(|executor, _| {
+        on_fibers_that_interleave(|executor, _| {
             let turn = AtomicUsize::new(0);
             executor.map(
                 |idx| {
@@ -154,7 +154,7 @@ fn tasks_that_give_way_take_turns() {
 #[test]
 fn a_task_that_gives_way_can_wait_for_one_submitted_to_its_own_executor() {
     within_deadline(|| {
-        on_fibers(|executor, _| {
+        on_fibers_that_interleave(|executor, _| {
             executor.run(|| {
                 let raised = Arc::new(Flag::new());
                 let handle = executor.submit({
@@ -173,7 +173,7 @@ fn a_task_that_gives_way_can_wait_for_one_submitted_to_its_own_executor() {
 #[test]
 fn a_task_that_gives_way_can_wait_for_one_submitted_from_outside() {
     within_deadline(|| {
-        on_fibers(|executor, _| {
+        on_fibers_that_interleave(|executor, _| {
             let (waits, raised) = (Arc::new(Flag::new()), Arc::new(Flag::new()));
             let waiting = executor.submit({
                 let (waits, raised) = (Arc::clone(&waits), Arc::clone(&raised));
@@ -194,7 +194,7 @@ fn a_task_that_gives_way_can_wait_for_one_submitted_from_outside() {
 #[test]
 fn a_task_that_gives_way_can_wait_for_the_children_of_another() {
     within_deadline(|| {
-        on_fibers(|executor, _| {
+        on_fibers_that_interleave(|executor, _| {
             let ended = AtomicUsize::new(0);
             let waits = || {
                 while ended.load(Ordering::Acquire) < 9 {

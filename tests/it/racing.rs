@@ -1,7 +1,7 @@
 //! A race has one winner, and the losers are cancelled.
 
 use crate::accounting::{Accounts, Value};
-use crate::backends::{candidates, on_every_backend, on_fibers};
+use crate::backends::{candidates, on_every_backend, on_fibers, on_fibers_that_interleave};
 use crate::deadline::{Flag, within_deadline};
 use crate::panicking::{expected, expected_panic};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -151,7 +151,7 @@ fn a_result_that_comes_after_a_panic_does_not_win() {
 #[test]
 fn a_panic_after_there_is_a_winner_changes_nothing() {
     within_deadline(|| {
-        on_fibers(|executor, _| {
+        on_fibers_that_interleave(|executor, _| {
             let won = Flag::new();
             let task = |idx: usize| {
                 if idx == 1 {

@@ -1,7 +1,7 @@
 //! Tasks that are started one by one, and have all ended when their scope is left.
 
 use crate::accounting::Accounts;
-use crate::backends::{candidates, fibers, on_every_backend, on_fibers};
+use crate::backends::{candidates, fibers, on_every_backend, on_fibers, on_fibers_that_interleave};
 use crate::deadline::{Flag, within_deadline};
 use crate::panicking::{caught, expected, expected_panic, number_of};
 use std::panic;
@@ -350,7 +350,7 @@ fn a_task_of_a_scope_is_cancelled_by_its_handle_alone() {
 #[test]
 fn a_cancelled_map_ends_the_tasks_of_scopes_below_it() {
     within_deadline(|| {
-        on_fibers(|executor, _| {
+        on_fibers_that_interleave(|executor, _| {
             for join in [false, true] {
                 let accounts = Accounts::default();
                 let token = CancelToken::new();

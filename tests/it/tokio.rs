@@ -1,6 +1,6 @@
 //! The executors and tokio, each waiting for the other.
 
-use crate::backends::{candidates, on_every_backend, on_fibers};
+use crate::backends::{candidates, on_every_backend, on_fibers, on_fibers_that_interleave};
 use crate::deadline::{Flag, spin_until, wait_until, within_deadline};
 use crate::panicking::{expected, expected_panic};
 use futures_lite::future::{or, zip};
@@ -66,7 +66,7 @@ fn a_task_awaits_a_tokio_oneshot() {
 fn a_task_awaits_a_tokio_timer_while_its_worker_goes_on() {
     within_deadline(|| {
         let runtime = elsewhere();
-        on_fibers(|executor, workers| {
+        on_fibers_that_interleave(|executor, workers| {
             let ended = AtomicUsize::new(0);
             let began = Instant::now();
             let wait = |_| {

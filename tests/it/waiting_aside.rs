@@ -1,6 +1,6 @@
 //! Tasks that sleep, and tasks that hand blocking code to a helper: their worker goes on.
 
-use crate::backends::{fibers, on_every_backend, on_fibers};
+use crate::backends::{fibers, on_every_backend, on_fibers, on_fibers_that_interleave};
 use crate::deadline::{Flag, spin_until, within_deadline};
 use crate::panicking::{expected, expected_panic};
 use std::sync::Mutex;
@@ -53,7 +53,7 @@ fn sleepers_share_their_worker() {
 #[test]
 fn a_worker_with_a_sleeper_runs_other_tasks() {
     within_deadline(|| {
-        on_fibers(|executor, _| {
+        on_fibers_that_interleave(|executor, _| {
             let token = CancelToken::new();
             let sleeps = || taskmap(|_| sleep(Duration::MAX), 0..3).cancel_token(&token).try_run().unwrap_err();
             let works = || {

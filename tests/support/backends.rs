@@ -3,13 +3,15 @@
 use crate::deadline::doing;
 use crate::toy::Toy;
 use std::thread;
-use yieldtasks::{Executor, FiberExecutor, FlatExecutor, Pinning, SerialExecutor, ThreadPerTaskExecutor};
+use yieldtasks::{Executor, FiberExecutor, FlatExecutor, Interleave, Pinning, SerialExecutor, ThreadPerTaskExecutor};
 
 /// How a backend runs tasks, for behaviour that not all of them have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// Tasks on fibers, at every level.
     Fibers,
+    /// As that, with tasks that do not meet on a worker unless one descends from the other.
+    Nested,
     /// Tasks on threads, at every level.
     Threads,
     /// Some tasks or all on the thread of their parent.
@@ -23,6 +25,7 @@ pub(crate) const BACKENDS: &[(&str, Kind, Build)] = &[
     ("fibers", Kind::Fibers, |workers| Box::new(fibers(workers))),
     ("fibers for a call", Kind::Fibers, |workers| Box::new(fibers_for_a_call(workers))),
     ("fibers unpinned", Kind::Fibers, |workers| Box::new(fibers_unpinned(workers))),
+    ("fibers that nest", Kind::Nested, |workers| Box::new(fibers_that_nest(workers))),
     ("serial", Kind::Inline, |_| Box::new(SerialExecutor::new())),
     ("thread per task", Kind::Threads, |_| Box::new(ThreadPerTaskExecutor::new())),
     ("flat, level 0", Kind::Inline, |workers| Box::new(FlatExecutor::new(workers).unwrap())),
@@ -46,6 +49,11 @@ pub(crate) fn fibers_for_a_call(workers: usize) -> FiberExecutor {
 /// A fiber executor whose workers may run on any core.
 pub(crate) fn fibers_unpinned(workers: usize) -> FiberExecutor {
     FiberExecutor::builder().workers(workers).pinning(Pinning::None).build().unwrap()
+}
+
+/// A fiber executor whose workers run only descendants of what waits there.
+pub(crate) fn fibers_that_nest(workers: usize) -> FiberExecutor {
+    FiberExecutor::builder().workers(workers).interleave(Interleave::Nested).build().unwrap()
 }
 
 /// An executor to be tried, and what it is called in messages.
@@ -82,6 +90,12 @@ pub(crate) fn on_every_backend(check: impl Fn(&dyn Executor)) {
 
 /// Checks a behaviour on those that run every task on a fiber; `check` is told the number of workers.
 pub(crate) fn on_fibers(check: impl Fn(&dyn Executor, usize)) {
+    let on_fibers = |candidate: &Candidate| matches!(candidate.kind, Kind::Fibers | Kind::Nested);
+    candidates().filter(on_fibers).for_each(|candidate| check(&*candidate.executor, candidate.workers));
+}
+
+/// As [`on_fibers`], where a task that gives way, or that waits for its children, lets any other run.
+pub(crate) fn on_fibers_that_interleave(check: impl Fn(&dyn Executor, usize)) {
     let fibers = candidates().filter(|candidate| candidate.kind == Kind::Fibers);
     fibers.for_each(|candidate| check(&*candidate.executor, candidate.workers));
 }

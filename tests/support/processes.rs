@@ -2,8 +2,9 @@
 
 use std::env;
 use std::fs;
-use std::process::{Command, Output};
+use std::process::{Command, ExitStatus, Output, Stdio};
 use std::thread;
+use std::time::{Duration, Instant};
 
 /// Set in a process that was started to run one test by itself.
 const ALONE: &str = "YIELDTASKS_TEST_ALONE";
@@ -73,6 +74,24 @@ pub(crate) fn run_alone(variables: &[(&str, &str)]) -> Output {
     command.args([&name, "--exact", "--nocapture", "--test-threads=2"]).current_dir(env::temp_dir());
     command.env_remove("YIELDTASKS_WORKERS").env_remove("YIELDTASKS_PIN").env(ALONE, "1");
     command.envs(variables.iter().copied()).output().unwrap()
+}
+
+/// As [`run_alone`], but not longer than that: then the process is ended and there is no outcome.
+pub(crate) fn run_alone_for(time: Duration) -> Option<ExitStatus> {
+    let name = thread::current().name().expect("tests run on named threads").to_owned();
+    let mut command = Command::new(env::current_exe().unwrap());
+    command.args([&name, "--exact", "--test-threads=2"]).env(ALONE, "1").stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    let start = Instant::now();
+    while start.elapsed() < time {
+        if let Some(status) = child.try_wait().unwrap() {
+            return Some(status);
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    None
 }
 
 /// Runs `body` in a process where no other test runs.

@@ -1,6 +1,6 @@
 //! How a fiber executor is set up.
 
-use super::{FiberExecutor, Workers};
+use super::{FiberExecutor, Interleave, Workers};
 use crate::error::BuildError;
 use crate::executor::in_hand::InHand;
 use crate::process::Process;
@@ -24,6 +24,7 @@ pub struct FiberExecutorBuilder {
     max_fibers: Option<usize>,
     watchdog: Option<Duration>,
     persist: bool,
+    interleave: Interleave,
     thread_name: String,
 }
 
@@ -36,6 +37,7 @@ impl Default for FiberExecutorBuilder {
             max_fibers: None,
             watchdog: None,
             persist: true,
+            interleave: Interleave::default(),
             thread_name: "yieldtasks".to_owned(),
         }
     }
@@ -100,6 +102,12 @@ impl FiberExecutorBuilder {
         self
     }
 
+    /// Which tasks a worker runs while fibers of its own wait for their children. Default: [`Interleave::Free`].
+    pub fn interleave(mut self, interleave: Interleave) -> Self {
+        self.interleave = interleave;
+        self
+    }
+
     /// What the worker threads are called; a dash and the worker's index are appended. Default: `yieldtasks`.
     pub fn thread_name(mut self, name: impl Into<String>) -> Self {
         self.thread_name = name.into();
@@ -145,6 +153,7 @@ impl FiberExecutorBuilder {
             stack_size: self.stack_size,
             max_fibers: self.max_fibers,
             watchdog: self.watchdog,
+            interleave: self.interleave,
             thread_name: self.thread_name,
             owner: next_owner(),
         };

@@ -94,7 +94,7 @@ impl Worker {
         if let Some(why) = parent.record().stopped() {
             why.unwind();
         }
-        if !self.yielded.is_empty() || !self.shared.injector.is_empty() {
+        if self.nest.is_none() && (!self.yielded.is_empty() || !self.shared.injector.is_empty()) {
             // A task that forks in a loop would keep them waiting for ever.
             self.turn.set(Turn::Others);
             self.yielded.push(parent);
@@ -154,6 +154,7 @@ impl Worker {
         // A child that has yielded has not ended its task, so its step is passed on.
         debug_assert!(arrival == Arrival::Earlier || step == Step::SUSPENDED);
         if arrival == Arrival::Earlier {
+            self.hold(Some(batch));
             // SAFETY: the parent is the running fiber.
             unsafe { parent.suspend(step) };
         }

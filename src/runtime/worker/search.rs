@@ -44,7 +44,7 @@ impl Thefts {
 impl Worker {
     pub(super) fn take_injected(&self) -> Option<Job<Header>> {
         if self.shared.injector.is_empty() {
-            return None;
+            return self.shared.kin.take();
         }
         loop {
             match self.shared.injector.steal() {
@@ -183,11 +183,11 @@ impl Worker {
     /// Whether there is something that any worker could do.
     pub(super) fn is_work_left(&self) -> bool {
         let stealable = |worker| !self.shared.stealer(worker).is_empty();
-        !self.shared.injector.is_empty() || (0..self.shared.workers()).any(stealable)
+        !self.shared.injector.is_empty() || !self.shared.kin.is_empty() || (0..self.shared.workers()).any(stealable)
     }
 
     /// The next number of a xorshift generator (Marsaglia, 2003).
-    fn next_random(&self) -> usize {
+    pub(super) fn next_random(&self) -> usize {
         let mut state = self.random.get();
         state ^= state << 13;
         state ^= state >> 7;

@@ -92,11 +92,21 @@ impl Worker {
 
     /// Puts a task back that no fiber can be had for. Another worker may have one.
     pub(super) fn put_back(&self, batch: NonNull<Header>, idx: usize) {
-        self.push(Job { batch, tasks: idx..idx + 1 });
+        self.give_back(Job { batch, tasks: idx..idx + 1 });
         // The subscriber is the program's, and may map in parallel: here that is a call from outside.
         let warning = AssertUnwindSafe(|| current::outside(|| self.shared.fiber_limit().warn_once()));
         if let Err(payload) = panic::catch_unwind(warning) {
             drop_quietly(payload);
+        }
+    }
+
+    /// Leaves tasks that this worker does not start to whoever can.
+    fn give_back(&self, job: Job<Header>) {
+        if self.nest.is_some() {
+            // Its deque is for what descends from its own fibers, in their order.
+            self.shared.inject(job);
+        } else {
+            self.push(job);
         }
     }
 
@@ -108,8 +118,7 @@ impl Worker {
             if self.fibers.is_supplied(self) {
                 return None;
             }
-            // In this order, because the loop comes here when no fiber is ready, or when ready ones have had their turns.
-            if let Some(fiber) = self.yielded.pop().or_else(|| self.next_ready()) {
+            if let Some(fiber) = self.next_to_resume() {
                 return Some(Next::Resume(fiber));
             }
             if !self.is_work_left() {
@@ -148,7 +157,7 @@ impl Worker {
             let job = self.take_injected().or_else(|| self.steal())?;
             let first = job.tasks.start;
             if job.tasks.len() > 1 {
-                self.push(Job { batch: job.batch, tasks: first + 1..job.tasks.end });
+                self.give_back(Job { batch: job.batch, tasks: first + 1..job.tasks.end });
             }
             Some((job.batch, first))
         };

@@ -206,7 +206,7 @@ pub trait ExecutorExt: Executor {
         F: FnOnce() -> R + Send + 'static,
         R: Send + 'static,
     {
-        let (task, handle) = DetachedTask::new(f, Location::caller());
+        let (task, handle) = DetachedTask::new(f, Origin::new(Location::caller(), type_name::<F>));
         self.spawn(task);
         handle
     }

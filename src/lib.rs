@@ -24,7 +24,8 @@
 //!   [`ExecutorExt`]; by name, [`Backend`]; of one's own, [`Executor`]. [`Interleave::Nested`] makes it safe to hold locks of the
 //!   standard library and borrows of thread-locals across maps.
 //! - **Being seen:** [`FiberExecutor::stats`] counts, [`FiberExecutor::dump`] shows the tree of live tasks, and
-//!   [`FiberExecutorBuilder::watchdog`] warns of stalls.
+//!   [`FiberExecutorBuilder::watchdog`] warns of stalls. With the feature `spans`, each map and task is a span of [`tracing`];
+//!   with `trace`, the module `trace` writes them as a timeline. See [the design](docs::design#spans).
 //! - **Chapters:** [`docs::design`] says how it works and what it guarantees, [`docs::hazards`] what to look out for,
 //!   [`docs::performance`] what things cost.
 
@@ -48,11 +49,14 @@ mod process;
 mod record;
 mod runtime;
 mod scope;
+mod spans;
 mod starmap;
 mod stats;
 pub mod sync;
 mod taskmap;
 mod timer;
+#[cfg(feature = "trace")]
+pub mod trace;
 mod waiter;
 
 pub use batch::{Batch, Task};

@@ -17,6 +17,7 @@ use crate::batch::Payload;
 use crate::control::{Control, Stopped};
 use crate::error::text_of;
 use crate::path::{PathStep, TaskPath};
+use crate::spans::Shown;
 use std::any::{Any, TypeId};
 use std::cell::Cell;
 use std::fmt;
@@ -36,6 +37,7 @@ pub(crate) struct Origin {
     parent: *const Record,
     /// What may stop them from above; null for nothing.
     control: *const Control,
+    shown: Shown,
 }
 
 // SAFETY: the pointers block the auto traits. `parent` and `control` are alive as long as the siblings, which the parent
@@ -48,7 +50,26 @@ impl Origin {
     /// Siblings that belong to no task and that nothing stops, until [`inherit`](Self::inherit) says otherwise.
     #[inline]
     pub(crate) fn new(site: &'static Location<'static>, function: fn() -> &'static str) -> Self {
-        Self { site, function, parent: ptr::null(), control: ptr::null() }
+        Self { site, function, parent: ptr::null(), control: ptr::null(), shown: Shown::PLAINLY }
+    }
+
+    /// Says whether the siblings have spans, and by what name. Unless told otherwise, they have, by their function's.
+    #[inline]
+    pub(crate) fn show(mut self, shown: Shown) -> Self {
+        self.shown = shown;
+        self
+    }
+
+    /// See [`show`](Self::show).
+    #[cfg(feature = "spans")]
+    pub(crate) fn shown(&self) -> Shown {
+        self.shown
+    }
+
+    /// The step of the task `idx` in a path, if its map has that name.
+    #[cfg(feature = "spans")]
+    pub(crate) fn step(&self, name: Option<&'static str>, idx: usize) -> PathStep {
+        PathStep::new(self.site, name, (self.function)(), idx)
     }
 
     /// Makes the siblings children of the task `parent`, stopped by what stops it.
@@ -352,6 +373,12 @@ impl Record {
             awaited.drain(kept..).for_each(|control| control.forget_awaiter(self));
             self.awaited.set((kept > 0).then_some(awaited));
         }
+    }
+
+    /// How many tasks the task is in, itself included.
+    #[cfg(feature = "spans")]
+    pub(crate) fn depth(&self) -> usize {
+        self.visit(drop)
     }
 
     /// The path that the task `idx` of those from `origin` has, or would have.

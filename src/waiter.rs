@@ -5,6 +5,7 @@ use crate::batch::Header;
 use crate::current;
 use crate::erased::ErasedFn;
 use crate::runtime::{FiberRef, RootBatch};
+use crate::spans::Carried;
 use parking_lot::Mutex;
 use std::panic::{self, AssertUnwindSafe, Location};
 use std::ptr::NonNull;
@@ -133,7 +134,7 @@ pub(crate) enum Helper {
 pub(crate) fn elsewhere(helper: Helper, block: impl FnOnce() + Send) {
     let parking = Parking::here();
     let waiter = parking.waiter();
-    let task = current::Task::running();
+    let (task, span) = (current::Task::running(), Carried::here());
     let mask = current::worker().map(|worker| worker.process_mask().clone());
     let block = Mutex::new(Some(block));
     let outcome = Mutex::new(Ok(()));
@@ -147,7 +148,11 @@ pub(crate) fn elsewhere(helper: Helper, block: impl FnOnce() + Send) {
         if let Some(mask) = mask {
             mask.widen_current_thread();
         }
-        *place.lock() = task.resume_in(call);
+        let in_span = || {
+            let _span = span.enter();
+            call()
+        };
+        *place.lock() = task.resume_in(in_span);
         waiter.wake();
     };
     // SAFETY: the frame outlives the call, which ends with waking the waiter, and what a thread that cannot be started drops.

@@ -1,6 +1,7 @@
 //! What users see of the program as a process: signals, exit codes, output. Each test starts itself again as the program.
 
 use std::env;
+use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{self, Child, Command, Stdio};
 use std::thread;
@@ -10,6 +11,7 @@ use nix::sys::signal::{self, Signal};
 use nix::unistd::Pid;
 
 use crate::cli::Options;
+use crate::trace::COMMAND;
 
 /// Set in a process that is the program, to its arguments.
 const ARGUMENTS: &str = "QSEARCH_TEST_ARGUMENTS";
@@ -88,5 +90,24 @@ fn a_deadline_that_is_no_time_is_refused() {
         let (code, printed) = run(&format!("--targets qft2 --deadline={deadline}"));
         assert_eq!(code, Some(2), "{printed}");
         assert!(printed.contains("a number of seconds above zero"), "{printed}");
+    }
+}
+
+#[test]
+fn a_timeline_shows_the_synthesis_or_the_program_says_how_it_would() {
+    be_the_program_if_told();
+    let path = env::temp_dir().join(format!("qsearch-timeline-{}.json", process::id()));
+    let (code, printed) = run(&format!("--targets qft2 --starts 4 --trace {}", path.display()));
+    if cfg!(feature = "trace") {
+        assert_eq!(code, Some(0), "{printed}");
+        let text = fs::read_to_string(&path).expect("the timeline is there");
+        let events: Vec<serde_json::Value> = serde_json::from_str(&text).expect("it is JSON");
+        let begun = |name: &str| events.iter().filter(|event| event["ph"] == "B" && event["name"] == name).count();
+        assert!(begun("synthesize[0]") > 1, "the synthesis is suspended, and goes on");
+        assert!(begun("map synthesize (1)") > 0);
+        fs::remove_file(path).expect("it was there");
+    } else {
+        assert_eq!(code, Some(2), "{printed}");
+        assert!(printed.contains(COMMAND), "{printed}");
     }
 }

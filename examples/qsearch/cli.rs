@@ -83,6 +83,11 @@ pub(crate) struct Options {
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..), requires = "compare")]
     pub(crate) repetitions: u32,
 
+    /// Record what ran when on which thread into this file, which https://ui.perfetto.dev opens; takes a program that was built
+    /// with --features trace
+    #[arg(long, value_name = "FILE")]
+    pub(crate) trace: Option<PathBuf>,
+
     /// Draw the utilisation of each core over time as an SVG picture
     #[arg(long, value_name = "FILE", requires = "compare")]
     pub(crate) plot: Option<PathBuf>,
@@ -102,7 +107,8 @@ Examples:
   qsearch --targets qft3,toffoli --backend thread-per-task
   qsearch --unitary gate.json --qasm circuits --json results.json
   qsearch --race --deadline 2.5
-  qsearch --compare --plot cores.svg";
+  qsearch --compare --plot cores.svg
+  qsearch --targets qft3 --trace timeline.json";
 
 impl Options {
     /// The targets asked for, in the order of the command line; the talk's first.

@@ -13,6 +13,7 @@
 //! cargo run --release --example qsearch -- --backend thread-per-task
 //! cargo run --release --example qsearch -- --race --deadline 2.5
 //! cargo run --release --example qsearch -- --compare --plot cores.svg
+//! cargo run --release --features trace --example qsearch -- --trace t.json    # a timeline for ui.perfetto.dev
 //! cargo run --release --example qsearch -- --help
 //! ```
 //!
@@ -21,7 +22,7 @@
 //! stopped, by Ctrl-C or its deadline, prints what it has found by then.
 //!
 //! Where to read what: the nest is `search.rs`, how it is stopped `stop.rs`, a leaf `optimise.rs`, the mathematics `structure.rs`, `gate.rs` and
-//! `sweep.rs`, the comparison of strategies `compare.rs`, `measure.rs` and `plot.rs`.
+//! `sweep.rs`, the comparison of strategies `compare.rs`, `measure.rs` and `plot.rs`, the timeline `trace.rs`.
 
 #[cfg(test)]
 mod as_a_process;
@@ -42,6 +43,7 @@ mod stop;
 mod structure;
 mod sweep;
 mod target;
+mod trace;
 mod usage;
 
 use std::process::ExitCode;
@@ -57,6 +59,7 @@ use crate::report::Outputs;
 use crate::search::Synthesis;
 use crate::stop::{Ending, Findings, Limits};
 use crate::target::Target;
+use crate::trace::Timeline;
 
 /// Exit code when the search gave a target up.
 const UNSOLVED: u8 = 1;
@@ -85,9 +88,11 @@ fn exit_code(options: &Options) -> u8 {
 
 fn run(options: &Options) -> Result<(Ending, Vec<Synthesis>)> {
     let targets = options.targets()?;
+    let timeline = options.trace.as_deref().map(Timeline::record).transpose()?;
     let outputs = Outputs::prepare(options.json.as_deref(), options.qasm.as_deref())?;
     let Findings { ending, targets, syntheses } =
         if options.compare { run_comparison(options, targets)? } else { run_once(options, targets)? };
+    timeline.map_or(Ok(()), Timeline::finish)?;
     outputs.write(&targets, &syntheses)?;
     Ok((ending, syntheses))
 }

@@ -6,6 +6,7 @@ use crate::control::Stopped;
 use crate::path::TaskPath;
 use crate::record::{Origin, Record};
 use crate::runtime::Worker;
+use crate::spans::MapSpan;
 use crate::waiter::Waiter;
 use std::cell::UnsafeCell;
 use std::fmt;
@@ -31,6 +32,8 @@ pub(crate) struct Header {
     waiter: UnsafeCell<MaybeUninit<Waiter>>,
     /// Written before the batch is shared, read by its tasks.
     origin: UnsafeCell<Origin>,
+    /// The caller is in it until the batch ends.
+    pub(super) span: MapSpan,
     /// The failures so far, latest first, each linked to the one before. Only the parent takes any away.
     failures: AtomicPtr<Failure>,
 }
@@ -74,6 +77,7 @@ impl Header {
             len,
             join: JoinCounter::new(len),
             waiter: UnsafeCell::new(MaybeUninit::uninit()),
+            span: MapSpan::begin(&origin, Some(len)),
             origin: UnsafeCell::new(origin),
             failures: AtomicPtr::new(ptr::null_mut()),
         }

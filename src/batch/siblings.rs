@@ -97,6 +97,7 @@ impl<B: Tasks> Siblings<B> {
                     if origin.is_stopped() {
                         return Left::Stopped;
                     }
+                    let _span = self.header.span.task(origin, idx);
                     // SAFETY: claimed, says the caller.
                     unsafe { self.tasks.run_task(idx) };
                 }

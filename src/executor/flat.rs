@@ -1,12 +1,15 @@
 //! One level of the nest in parallel, the others inline: undersubscription, the baseline.
 
 use super::in_hand::{Call, InHand};
-use super::{Executor, ExecutorExt, Feed, FiberExecutor};
-use crate::batch::Batch;
+use super::{Executor, Feed, FiberExecutor, map_on};
+use crate::batch::{Batch, Task};
 use crate::current;
 use crate::error::BuildError;
 use crate::handle::DetachedTask;
+use crate::record::Origin;
+use crate::spans::Shown;
 use std::iter;
+use std::panic::Location;
 use std::sync::Arc;
 
 /// Runs the batches of one level of the nest on a pool of workers, and all others inline, in order.
@@ -124,7 +127,8 @@ impl Executor for Flat {
         let call = self.in_hand.enter_or_panic(batch.level() > 0);
         let tasks = iter::from_fn(|| batch.next_task());
         if batch.level() == self.level {
-            self.pool.map(|task| task.run(self), tasks);
+            let origin = Origin::new(Location::caller(), || "").show(Shown::NEVER);
+            map_on(&*self.pool, |task: Task<'_>| task.run(self), tasks, origin);
         } else {
             tasks.for_each(|task| task.run(self));
         }

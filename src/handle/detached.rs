@@ -9,6 +9,7 @@ use crate::erased::ErasedFn;
 use crate::error::TaskError;
 use crate::executor::Executor;
 use crate::record::{Origin, Record};
+use crate::spans::{DetachedSpan, Shown};
 use std::any::type_name;
 use std::fmt;
 use std::panic::{self, AssertUnwindSafe, Location};
@@ -46,13 +47,12 @@ enum Start {
 
 impl DetachedTask {
     /// A task by itself.
-    pub(crate) fn new<R, F>(f: F, site: &'static Location<'static>) -> (Self, TaskHandle<R>)
+    pub(crate) fn new<R, F>(f: F, mut origin: Origin) -> (Self, TaskHandle<R>)
     where
         F: FnOnce() -> R + Send + 'static,
         R: Send + 'static,
     {
         let limits = Limits::below([], None);
-        let mut origin = Origin::new(site, type_name::<F>);
         origin.set(ptr::null(), Arc::as_ptr(limits.control()));
         let ticket = Arc::new(Ticket::new(origin, 0, limits, None));
         // SAFETY: function and result borrow from nothing.
@@ -71,9 +71,14 @@ impl DetachedTask {
         R: Send,
     {
         let (origin, idx) = (ticket.origin, ticket.idx);
+        let span = DetachedSpan::new(&origin, idx);
         let body = move |start| {
             match start {
                 Start::Run if ticket.begin() => {
+                    let f = || {
+                        let _span = span.enter();
+                        f()
+                    };
                     let outcome = panic::catch_unwind(AssertUnwindSafe(f)).map_err(|payload| {
                         let path = current::record().map(|record| record.path_of(&payload));
                         TaskError::unwound(payload, path.unwrap_or_else(|| ticket.path()))
@@ -81,11 +86,13 @@ impl DetachedTask {
                     ticket.end(outcome);
                 }
                 Start::Panic(payload) => {
+                    span.discard();
                     drop_quietly(f);
                     let error = TaskError::unwound(payload, ticket.path());
                     ticket.refuse(error);
                 }
                 Start::Run | Start::Drop => {
+                    span.discard();
                     drop_quietly(f);
                     ticket.end_unstarted();
                 }
@@ -104,8 +111,8 @@ impl DetachedTask {
 
     /// A task whose result nobody wants, and which does not panic.
     #[track_caller]
-    pub(crate) fn without_handle(f: impl FnOnce() + Send + 'static) -> Self {
-        Self::new(f, Location::caller()).0
+    pub(crate) fn without_handle<F: FnOnce() + Send + 'static>(f: F) -> Self {
+        Self::new(f, Origin::new(Location::caller(), type_name::<F>).show(Shown::NEVER)).0
     }
 
     /// How many batches and scopes of the same executor enclose the task: 0 for one that was submitted.

@@ -35,6 +35,7 @@ use super::{Shared, Worker};
 use crate::batch::Header;
 use crate::primitives::{AtomicPtr, Ordering};
 use crate::record::Record;
+use crate::spans::{self, Spans};
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 use std::cell::{Cell, UnsafeCell};
 use std::hint;
@@ -116,6 +117,8 @@ pub(crate) struct Fiber {
     hold: Cell<Hold>,
     /// The fiber that did so before it.
     outer: Cell<Option<FiberRef>>,
+    /// The spans that the task is in.
+    spans: Spans,
     /// Links the fiber into the one list or queue that holds it.
     link: AtomicPtr<Fiber>,
     home: NonNull<Worker>,
@@ -148,6 +151,13 @@ impl FiberRef {
     pub(crate) fn record<'a>(self) -> &'a Record {
         // SAFETY: a reference to a fiber is held only while the fiber is not retired.
         unsafe { &(*self.0.as_ptr()).record }
+    }
+
+    /// The spans that its task is in. Good as long as that task.
+    #[inline]
+    pub(crate) fn spans<'a>(self) -> &'a Spans {
+        // SAFETY: a reference to a fiber is held only while the fiber is not retired.
+        unsafe { &(*self.0.as_ptr()).spans }
     }
 
     /// Hands a suspended fiber to its home worker. Called once per suspension, from any thread.
@@ -257,9 +267,11 @@ impl FiberRef {
     pub(super) unsafe fn suspend(self, step: Step) {
         // SAFETY: the yielder was noted when the fiber first ran, and its address does not change.
         let yielder = unsafe { &*self.get().yielder.get() };
+        spans::leave(self.spans());
         yielder.suspend(step);
         // Only the loop resumes. Not said before: up to the switch, the fiber that resumed this one waits for it, as surveys tell.
         self.get().resumer.set(Resumer::Loop);
+        spans::come_back(self.spans());
     }
 
     /// Makes an idle fiber of `worker` on a stack that nothing uses.
@@ -278,6 +290,7 @@ impl FiberRef {
             place: Cell::new(0),
             hold: Cell::new(Hold::Not),
             outer: Cell::new(None),
+            spans: Spans::new(),
             link: AtomicPtr::new(ptr::null_mut()),
             home: NonNull::from(worker),
             home_index: worker.index(),

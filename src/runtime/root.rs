@@ -4,6 +4,7 @@
 use super::Shared;
 use crate::batch::{Arrival, Header, Siblings, Tasks};
 use crate::handle::DetachedTask;
+use crate::spans::Shown;
 use crate::waiter::Waiter;
 use std::cell::Cell;
 use std::ptr::NonNull;
@@ -31,7 +32,7 @@ impl Tasks for Root {
 impl RootBatch {
     /// Makes the batch. Its one task has to be run or arrived for.
     pub(crate) fn for_task(task: DetachedTask, shared: Arc<Shared>) -> NonNull<Header> {
-        let origin = task.origin();
+        let origin = task.origin().show(Shown::NEVER);
         let root = Box::new(Siblings::new(1, Root { task: Cell::new(Some(task)), shared }, origin));
         let batch = NonNull::from(Box::leak(root));
         // SAFETY: just made.

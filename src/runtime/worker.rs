@@ -261,7 +261,7 @@ impl Worker {
     }
 
     /// The running fiber; `None` in the loop.
-    pub(super) fn running(&self) -> Option<FiberRef> {
+    pub(crate) fn running(&self) -> Option<FiberRef> {
         self.current.get()
     }
 

@@ -35,10 +35,10 @@ where
     /// Collects the input; nothing starts before the future is polled.
     fn into_future(self) -> Self::IntoFuture {
         let Self { function, items, place, policy } = self;
-        let (site, items) = (policy.site, items.into_iter().collect::<Vec<_>>());
+        let (origin, items) = (policy.origin::<F>(), items.into_iter().collect::<Vec<_>>());
         let start = move |place: &P| {
             let map = TaskMap { function, items, place: Here, policy };
-            submit_at(place, move || map.run(), site)
+            submit_at(place, move || map.run(), origin)
         };
         TaskMapFuture { place, start: Some(Box::new(start)), handle: None }
     }

@@ -7,9 +7,10 @@ use crate::control::{Cancelled, Control, Limits, Stopped, stop_if_told};
 use crate::current;
 use crate::error::TaskError;
 use crate::path::TaskPath;
-use crate::record::Label;
+use crate::record::{Label, Origin};
+use crate::spans::{MapSpan, Shown};
 use parking_lot::Mutex;
-use std::panic::{self, AssertUnwindSafe, Location};
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// How a task ended without a result.
@@ -77,7 +78,7 @@ where
     /// [`try_run`](Self::try_run) for maps that may be.
     pub fn run(self) -> Vec<R> {
         if self.policy.is_plain() {
-            return map_at(&self.place, self.function, self.items, self.policy.site);
+            return map_at(&self.place, self.function, self.items, self.policy.origin::<F>());
         }
         self.try_run().unwrap_or_else(|error| error.raise())
     }
@@ -163,6 +164,8 @@ where
     /// in the task.
     fn outcomes(self, label: Label, limits: &Limits, ended: impl Fn(usize, &Outcome<R>) + Sync) -> Vec<Outcome<R>> {
         let Self { function, items, place, policy } = self;
+        // Of the function of the policy's map, which may be another than this one.
+        let origin = Origin::new(policy.site, label.function).show(Shown::by_name(label.name));
         let (control, function) = (&**limits.control(), &function);
         let run = |(idx, item)| {
             let outcome = attempt(control, &label, idx, || function(item));
@@ -170,20 +173,14 @@ where
             outcome
         };
         match policy.max_in_flight {
-            None => map_at(&place, run, items.into_iter().enumerate(), policy.site),
-            Some(lanes) => in_lanes(lanes, &place, run, items.into_iter().enumerate().collect(), policy.site),
+            None => map_at(&place, run, items.into_iter().enumerate(), origin),
+            Some(lanes) => in_lanes(lanes, &place, run, items.into_iter().enumerate().collect(), origin),
         }
     }
 }
 
 /// Runs the tasks of a map in that many lanes. A lane is a task that runs one item after another, each as a task of the map.
-fn in_lanes<T, R, F, P>(
-    lanes: usize,
-    place: &P,
-    run: F,
-    items: Vec<(usize, T)>,
-    site: &'static Location<'static>,
-) -> Vec<R>
+fn in_lanes<T, R, F, P>(lanes: usize, place: &P, run: F, items: Vec<(usize, T)>, origin: Origin) -> Vec<R>
 where
     T: Send,
     R: Send,
@@ -191,18 +188,22 @@ where
     P: Place,
 {
     let len = items.len();
+    let span = MapSpan::begin(&origin, Some(len));
     let items = Mutex::new(items.into_iter());
     let lane = |_| {
         let mut ended = Vec::new();
         loop {
             let next = items.lock().next();
             let Some((idx, item)) = next else { return ended };
-            ended.push((idx, run((idx, item))));
+            {
+                let _span = span.task(&origin, idx);
+                ended.push((idx, run((idx, item))));
+            }
             stop_if_told();
             current::give_way();
         }
     };
-    let ended = map_at(place, lane, 0..lanes.min(len), site);
+    let ended = map_at(place, lane, 0..lanes.min(len), origin.show(Shown::NEVER));
     let mut in_order: Vec<_> = ended.into_iter().flatten().collect();
     in_order.sort_unstable_by_key(|(idx, _)| *idx);
     in_order.into_iter().map(|(_, outcome)| outcome).collect()

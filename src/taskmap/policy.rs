@@ -9,6 +9,7 @@ use crate::global::global;
 use crate::handle::{DetachedTask, TaskHandle};
 use crate::path::{PathStep, TaskPath};
 use crate::record::{Label, Origin};
+use crate::spans::Shown;
 use std::any::type_name;
 use std::fmt;
 use std::panic::Location;
@@ -57,6 +58,11 @@ impl Policy {
         // A deadline that the clock cannot tell never comes.
         let due = self.deadline.and_then(|deadline| Instant::now().checked_add(deadline));
         Limits::here(self.tokens.iter().map(CancelToken::control), due)
+    }
+
+    /// Where the tasks of a map of `F` come from.
+    pub(super) fn origin<F>(&self) -> Origin {
+        Origin::new(self.site, type_name::<F>).show(Shown::by_name(self.name))
     }
 
     pub(super) fn label<F>(&self) -> Label {
@@ -139,7 +145,7 @@ impl<F, I, P> TaskMap<F, I, P> {
 
 /// A plain map at a place.
 #[expect(unsafe_code, reason = "batches are handed over by raw pointers")]
-pub(super) fn map_at<T, R, F, I, P>(place: &P, f: F, items: I, site: &'static Location<'static>) -> Vec<R>
+pub(super) fn map_at<T, R, F, I, P>(place: &P, f: F, items: I, origin: Origin) -> Vec<R>
 where
     I: IntoIterator<Item = T>,
     T: Send,
@@ -147,7 +153,7 @@ where
     F: Fn(T) -> R + Sync,
     P: Place,
 {
-    map_by(f, items, Origin::new(site, type_name::<F>), |batch, len| match place.executor() {
+    map_by(f, items, origin, |batch, len| match place.executor() {
         // SAFETY: `map_by` keeps the batch in place; the bounds above make the tasks fit for other threads.
         None => unsafe { run_here(batch, len) },
         // SAFETY: as above.
@@ -165,12 +171,12 @@ pub(super) fn size_at(place: &impl Place) -> usize {
 }
 
 /// Starts a detached task at a place.
-pub(super) fn submit_at<R, F>(place: &impl Place, f: F, site: &'static Location<'static>) -> TaskHandle<R>
+pub(super) fn submit_at<R, F>(place: &impl Place, f: F, origin: Origin) -> TaskHandle<R>
 where
     F: FnOnce() -> R + Send + 'static,
     R: Send + 'static,
 {
-    let (task, handle) = DetachedTask::new(f, site);
+    let (task, handle) = DetachedTask::new(f, origin);
     match (place.executor(), current::context()) {
         (Some(executor), _) => executor.spawn(task),
         (None, Some(current::Context::Backend { executor, .. })) => executor.spawn(task),

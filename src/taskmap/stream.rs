@@ -2,13 +2,13 @@
 
 use super::TaskMap;
 use super::outcomes::{Failure, Outcome, attempt};
-use super::policy::{Place, Policy, size_at};
+use super::policy::{Place, size_at};
 use crate::block_on::block_on_children;
 use crate::control::{Control, Stopped, stop_if_told};
 use crate::record::{Label, Origin};
 use crate::scope::{Scope, scope_here, scope_on};
+use crate::spans::{MapSpan, Shown};
 use parking_lot::Mutex;
-use std::any::type_name;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::future;
 use std::mem::{self, ManuallyDrop};
@@ -96,7 +96,11 @@ where
         let Self { function, items, place, policy } = self;
         let limits = policy.limits();
         let control = Arc::clone(limits.control());
+        let origin = policy.origin::<F>();
+        let span = MapSpan::begin(&origin, None);
         let stream = Stream {
+            origin,
+            span: &span,
             function: &function,
             label: policy.label::<F>(),
             control: &control,
@@ -105,10 +109,8 @@ where
         };
         let stream = &stream;
         let read = match place.executor() {
-            None => scope_here(limits, |scope| stream.read(scope, &policy, items.into_iter(), room, g)),
-            Some(executor) => {
-                scope_on(executor, limits, |scope| stream.read(scope, &policy, items.into_iter(), room, g))
-            }
+            None => scope_here(limits, |scope| stream.read(scope, items.into_iter(), room, g)),
+            Some(executor) => scope_on(executor, limits, |scope| stream.read(scope, items.into_iter(), room, g)),
         };
         let failures = mem::take(&mut stream.queues.lock().failures);
         let to_report = failures.into_iter().min_by_key(|(idx, failure)| (failure.rank(), *idx));
@@ -127,6 +129,8 @@ enum Order {
 
 /// What the parent, which reads, and the tasks share.
 struct Stream<'a, F, T, R> {
+    origin: Origin,
+    span: &'a MapSpan,
     function: &'a F,
     label: Label,
     control: &'a Control,
@@ -158,7 +162,6 @@ where
     fn read<'scope>(
         &'scope self,
         scope: &'scope Scope<'scope, '_>,
-        policy: &Policy,
         mut items: impl Iterator<Item = T>,
         room: usize,
         mut g: impl FnMut(usize, R) -> ControlFlow<()>,
@@ -192,7 +195,7 @@ where
                     self.queues.lock().unstarted.push_back((next, item));
                     outstanding.insert(next);
                     let turn = Turn { stream: self };
-                    let _ = scope.spawn_from(Origin::new(policy.site, type_name::<F>), move || turn.run());
+                    let _ = scope.spawn_from(self.origin.show(Shown::NEVER), move || turn.run());
                 }
             }
         }
@@ -305,6 +308,7 @@ where
     fn run(self) {
         let stream = ManuallyDrop::new(self).stream;
         if let Some((idx, item)) = stream.take_unstarted() {
+            let _span = stream.span.task(&stream.origin, idx);
             let outcome = attempt(stream.control, &stream.label, idx, || (stream.function)(item));
             stream.put(idx, outcome);
         }

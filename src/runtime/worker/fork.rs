@@ -15,6 +15,7 @@ use super::{Turn, Worker};
 use crate::batch::{Arrival, Header, run_inline};
 use crate::runtime::deque::Job;
 use crate::runtime::fiber::{FiberRef, Resumer, Step};
+use crate::spans;
 use crate::waiter::Waiter;
 use std::ptr::NonNull;
 use std::sync::atomic::Ordering;
@@ -55,6 +56,7 @@ impl Worker {
         if len > 1 {
             self.push(Job { batch, tasks: 1..len });
         }
+        spans::leave(parent.spans());
         // SAFETY: the child is idle and of this worker; the parent has not arrived.
         unsafe { child.begin(batch, 0, Resumer::Parent) };
         self.set_current(child);
@@ -68,6 +70,7 @@ impl Worker {
             // SAFETY: the tasks that the child ended are left to the parent, which has not arrived either.
             unsafe { self.wait_after(child, step, batch) };
         }
+        spans::come_back(parent.spans());
     }
 
     /// Counts the direct starts since the latest look; the fork that is about to happen is not one of them.

@@ -165,6 +165,23 @@ pub(crate) fn enter_worker(worker: &Worker, run: impl FnOnce()) {
     with(&context, run);
 }
 
+/// What goes along where a fiber has a thread of its own.
+#[cfg(any(yieldtasks_threads, miri))]
+#[derive(Clone, Copy)]
+pub(crate) struct Handover(*const Context<'static>);
+
+/// The thread-local's value, for the thread that goes on.
+#[cfg(any(yieldtasks_threads, miri))]
+pub(crate) fn hand_over() -> Handover {
+    Handover(pointer())
+}
+
+/// Goes on from another thread.
+#[cfg(any(yieldtasks_threads, miri))]
+pub(crate) fn take_over(handover: &Handover) {
+    set_pointer(handover.0);
+}
+
 /// Notes that the calling fiber is about to suspend for tasks of its own.
 pub(crate) fn hold() {
     if let Some(worker) = worker() {

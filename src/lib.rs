@@ -27,7 +27,7 @@
 //!   [`FiberExecutorBuilder::watchdog`] warns of stalls. With the feature `spans`, each map and task is a span of [`tracing`];
 //!   with `trace`, the module `trace` writes them as a timeline. See [the design](docs::design#spans).
 //! - **Chapters:** [`docs::design`] says how it works and what it guarantees, [`docs::hazards`] what to look out for,
-//!   [`docs::performance`] what things cost.
+//!   [`docs::performance`] what things cost, [`docs::verification`] how it is checked.
 
 #[cfg(not(all(unix, target_pointer_width = "64")))]
 compile_error!("yieldtasks runs on 64-bit Unix systems only: it reserves large stacks by `mmap`");

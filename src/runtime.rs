@@ -2,6 +2,7 @@
 //! The fiber runtime: workers, what they share, and how work comes in from outside.
 
 pub(crate) mod affinity;
+mod coroutine;
 mod counters;
 mod deque;
 pub(crate) mod fence;

@@ -97,6 +97,7 @@ impl Parking {
     }
 
     /// Waits for tasks of the caller's own, those of `batch` if they are one.
+    #[track_caller]
     pub(crate) fn wait_for_children(&self, batch: Option<NonNull<Header>>) {
         if let (Self::Fiber(_), Some(worker)) = (self, current::worker()) {
             worker.hold(batch);

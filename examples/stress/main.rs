@@ -29,15 +29,13 @@ mod run;
 mod watch;
 
 use clap::Parser;
+use parking_lot::{Mutex, RwLock};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
 use watch::{Lane, Usage};
-
-/// Resident memory may grow by so many bytes between two moments of rest, for allocators keep what they like.
-const GROWTH: usize = 96 << 20;
 
 /// How long helper threads, which wait for more work for a while, have to end in.
 const REST: Duration = Duration::from_secs(20);
@@ -60,6 +58,9 @@ struct Arguments {
     /// Seconds without progress after which a program is taken to hang.
     #[arg(long, default_value_t = 60)]
     patience: u64,
+    /// By how many MiB resident memory may be above what it was at first, for allocators keep what they like.
+    #[arg(long, default_value_t = 96)]
+    growth: usize,
     /// Seconds between two lines of report.
     #[arg(long, default_value_t = 10)]
     report: u64,
@@ -101,13 +102,13 @@ fn main() -> ExitCode {
         for lane in &*lanes {
             scope.spawn(|| {
                 while !stop.load(Ordering::Relaxed) {
-                    let _running = rest.read().unwrap();
+                    let _running = rest.read();
                     lane.progress.fetch_add(1, Ordering::Relaxed);
                     let number = next.fetch_add(1, Ordering::Relaxed);
                     let seed =
                         arguments.episode.unwrap_or_else(|| accounts::hash(arguments.seed ^ accounts::hash(number)));
                     run_episode(seed, lane, &tally);
-                    lane.doing.lock().unwrap().clear();
+                    lane.doing.lock().clear();
                 }
             });
         }
@@ -116,18 +117,18 @@ fn main() -> ExitCode {
         while !stop.load(Ordering::Relaxed) {
             thread::sleep(Duration::from_millis(100));
             let elapsed = start.elapsed();
-            let has_failed = !tally.failures.lock().unwrap().is_empty();
+            let has_failed = !tally.failures.lock().is_empty();
             if elapsed >= end || has_failed {
                 stop.store(true, Ordering::Relaxed);
             } else if elapsed >= due {
                 due = elapsed + Duration::from_secs(arguments.report.max(1));
-                let _resting = rest.write().unwrap();
-                look(start, &tally, &mut base, &lanes);
+                let _resting = rest.write();
+                look(start, arguments.growth, &tally, &mut base, &lanes);
             }
         }
     });
-    look(start, &tally, &mut base, &lanes);
-    let failures = tally.failures.lock().unwrap();
+    look(start, arguments.growth, &tally, &mut base, &lanes);
+    let failures = tally.failures.lock();
     failures.iter().for_each(|failure| println!("FAILED: {failure}"));
     println!("{} in {:?}: {} failures", tally, start.elapsed(), failures.len());
     if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
@@ -140,12 +141,12 @@ fn run_episode(seed: u64, lane: &Lane, tally: &Tally) {
             tally.programs.fetch_add(deeds.programs, Ordering::Relaxed);
             tally.tasks.fetch_add(deeds.tasks, Ordering::Relaxed);
         }
-        Err(wrong) => tally.failures.lock().unwrap().push(format!("--episode {seed}\n{wrong}")),
+        Err(wrong) => tally.failures.lock().push(format!("--episode {seed}\n{wrong}")),
     }
 }
 
 /// Reports, and compares what the process uses, while no episode runs, with what it used at first.
-fn look(start: Instant, tally: &Tally, base: &mut Option<Usage>, lanes: &[Lane]) {
+fn look(start: Instant, growth: usize, tally: &Tally, base: &mut Option<Usage>, lanes: &[Lane]) {
     let mut usage = Usage::now();
     if let Some(base) = base {
         let resting = Instant::now();
@@ -157,8 +158,8 @@ fn look(start: Instant, tally: &Tally, base: &mut Option<Usage>, lanes: &[Lane])
             }
             usage = Usage::now();
         }
-        if usage.threads > base.threads || usage.resident > base.resident + GROWTH {
-            tally.failures.lock().unwrap().push(format!("{usage}, after {base} at first"));
+        if usage.threads > base.threads || usage.resident > base.resident + (growth << 20) {
+            tally.failures.lock().push(format!("{usage}, after {base} at first"));
         }
     }
     println!("{:>6.1} s: {tally}; at rest {usage}", start.elapsed().as_secs_f64());

@@ -3,10 +3,11 @@
 use crate::accounts::{Accounts, Item, hash};
 use crate::nest::{Fate, Fetch, Lock, Nest, Node, TOKENS, sum};
 use crate::watch::Calls;
+use parking_lot::Mutex;
 use std::any::Any;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 use std::{hint, thread};
 use yieldtasks::{
@@ -77,7 +78,7 @@ pub(crate) fn caught<R>(f: impl FnOnce() -> R) -> Result<R, Box<dyn Any + Send>>
 impl Env {
     pub(crate) fn check(&self, holds: bool, what: impl FnOnce() -> String) {
         if !holds {
-            self.wrong.lock().unwrap().push(what());
+            self.wrong.lock().push(what());
         }
     }
 

@@ -2,9 +2,10 @@
 
 use crate::episode::Words;
 use crate::run::Expected;
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use std::{fs, panic, process, thread};
 
@@ -35,7 +36,7 @@ impl Calls {
         self.are_noted.load(Ordering::Relaxed).then(|| {
             let number = self.next.fetch_add(1, Ordering::Relaxed);
             let text = format!("{:?} {call:?}", thread::current().id()).chars().take(400).collect();
-            self.running.lock().unwrap().insert(number, text);
+            self.running.lock().insert(number, text);
             Noted(self, number)
         })
     }
@@ -43,7 +44,7 @@ impl Calls {
 
 impl Drop for Noted<'_> {
     fn drop(&mut self) {
-        self.0.running.lock().unwrap().remove(&self.1);
+        self.0.running.lock().remove(&self.1);
     }
 }
 
@@ -55,12 +56,12 @@ pub(crate) fn detect_hangs(lanes: Arc<[Lane]>, patience: Duration) {
             thread::sleep(Duration::from_secs(1));
             for (lane, (progress, since)) in lanes.iter().zip(&mut last) {
                 let current = lane.progress.load(Ordering::Relaxed);
-                if current != *progress || lane.doing.lock().unwrap().is_empty() {
+                if current != *progress || lane.doing.lock().is_empty() {
                     (*progress, *since) = (current, Instant::now());
                 } else if since.elapsed() > patience {
-                    eprintln!("no progress for {patience:?} of {}\nall that run:", lane.doing.lock().unwrap());
-                    lanes.iter().for_each(|lane| eprintln!("{}", lane.doing.lock().unwrap()));
-                    lane.calls.running.lock().unwrap().iter().for_each(|call| eprintln!("{call:?}"));
+                    eprintln!("no progress for {patience:?} of {}\nall that run:", lane.doing.lock());
+                    lanes.iter().for_each(|lane| eprintln!("{}", lane.doing.lock()));
+                    lane.calls.running.lock().iter().for_each(|call| eprintln!("{call:?}"));
                     threads().iter().for_each(|thread| eprintln!("{thread}"));
                     process::abort();
                 }
@@ -78,7 +79,7 @@ pub(crate) fn mind_panics(lanes: Arc<[Lane]>) {
         if info.payload().is::<Expected>() || EXPECTED_WORDS.iter().any(|expected| words.contains(expected)) {
             return;
         }
-        lanes.iter().for_each(|lane| eprintln!("{}", lane.doing.lock().unwrap()));
+        lanes.iter().for_each(|lane| eprintln!("{}", lane.doing.lock()));
         loud(info);
         process::abort();
     }));
@@ -102,7 +103,7 @@ fn threads() -> Vec<String> {
 /// What the process uses at the moment; zeros where there is no `/proc`.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Usage {
-    /// Without those of the pool of the crate `blocking`, which come and go.
+    /// Without those that come and go: of the pool of the crate `blocking`, and those that stand in for idle fibers.
     pub(crate) threads: usize,
     /// Bytes resident, without what is mapped from files.
     pub(crate) resident: usize,
@@ -118,12 +119,16 @@ impl Usage {
             line.split_whitespace().next().and_then(|number| number.parse().ok()).unwrap_or(0)
         };
         Self {
-            threads: threads().iter().filter(|thread| !thread.contains(" blocking-")).count(),
+            threads: threads().iter().filter(|thread| is_counted(thread)).count(),
             resident: 1024 * number("RssAnon:"),
             maps: fs::read_to_string("/proc/self/maps").map_or(0, |maps| maps.lines().count()),
             files: fs::read_dir("/proc/self/fd").map_or(0, Iterator::count),
         }
     }
+}
+
+fn is_counted(thread: &str) -> bool {
+    [" blocking-", " twin "].iter().all(|name| !thread.contains(name))
 }
 
 impl std::fmt::Display for Usage {

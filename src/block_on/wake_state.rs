@@ -35,8 +35,9 @@ pub(super) enum Wake {
     Nothing,
 }
 
-// ORDERING: all transitions are read-modify-writes that acquire and release. A waker's writes are seen by the poll that
-// follows, and what the party did before it suspends by who makes it go on.
+// ORDERING: all transitions are read-modify-writes. `wake` releases what the waker did to the poll that follows, for which
+// `poll_again` acquires it; `announce` releases what the party did before it suspends to who makes it go on, for which `wake`
+// acquires it. A party that could not announce itself polls again, so it need acquire nothing there.
 impl WakeState {
     pub(super) fn new() -> Self {
         Self { word: AtomicUsize::new(POLLING) }
@@ -45,12 +46,12 @@ impl WakeState {
     /// Says that the party is about to suspend. Returns `false` if it has been woken meanwhile, and must not.
     #[must_use]
     pub(super) fn announce(&self) -> bool {
-        self.word.compare_exchange(POLLING, WAITING, Ordering::AcqRel, Ordering::Acquire).is_ok()
+        self.word.compare_exchange(POLLING, WAITING, Ordering::Release, Ordering::Relaxed).is_ok()
     }
 
     /// Says that the party is about to poll. Returns whether it has been woken since it last was.
     pub(super) fn poll_again(&self) -> bool {
-        self.word.swap(POLLING, Ordering::AcqRel) == WOKEN
+        self.word.swap(POLLING, Ordering::Acquire) == WOKEN
     }
 
     pub(super) fn wake(&self) -> Wake {
@@ -62,18 +63,27 @@ impl WakeState {
 mod models {
     use super::*;
     use crate::primitives::Monitor;
+    use loom::cell::UnsafeCell;
     use loom::sync::Arc;
     use loom::thread;
 
     /// A fiber, as far as suspending goes.
     #[derive(Default)]
     struct Fiber {
+        /// Written by the party, and by who makes it ready. Loom notices if neither write happens before the other.
+        link: UnsafeCell<usize>,
         /// How many times it was made ready and has not been resumed.
         ready: Monitor<usize>,
     }
 
     impl Fiber {
+        fn set_link(&self) {
+            // SAFETY: the party runs, or is suspended and about to be made ready by one waker.
+            self.link.with_mut(|link| unsafe { *link += 1 });
+        }
+
         fn make_ready(&self) {
+            self.set_link();
             *self.ready.lock() += 1;
             self.ready.notify_one();
         }
@@ -107,6 +117,7 @@ mod models {
                 })
                 .collect();
             while events.load(Ordering::Relaxed) < 2 {
+                fiber.set_link();
                 if state.announce() {
                     fiber.suspend();
                 }

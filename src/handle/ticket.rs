@@ -164,6 +164,7 @@ impl<R> Ticket<R> {
     }
 
     /// As [`join`](Self::join), for a task of the caller's own scope.
+    #[track_caller]
     pub(crate) fn join_child(&self) -> Result<R, TaskError> {
         if self.must_not_wait() {
             return Err(TaskError::unwinding(self.path()));

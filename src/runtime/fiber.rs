@@ -27,6 +27,7 @@
 //! The control block lies at the top of the stack itself, so that a suspended fiber whose task has small frames costs one
 //! page.
 
+use super::coroutine::{Coroutine, CoroutineResult, Yielder};
 use super::inbox::Linked;
 use super::stack::{FiberStack, StackSpace};
 use super::wait::{Wait, Waited};
@@ -36,7 +37,6 @@ use crate::batch::Header;
 use crate::primitives::{AtomicPtr, Ordering};
 use crate::record::Record;
 use crate::spans::{self, Spans};
-use corosensei::{Coroutine, CoroutineResult, Yielder};
 use std::cell::{Cell, UnsafeCell};
 use std::hint;
 use std::panic::Location;

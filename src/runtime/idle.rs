@@ -319,9 +319,14 @@ mod models {
             self.jobs.fetch_add(1, Ordering::Release);
             self.idle.notify();
         }
+
+        fn push_from_outside(&self) {
+            self.jobs.fetch_add(1, Ordering::Release);
+            self.idle.notify_from_outside();
+        }
     }
 
-    fn explore(workers: usize) {
+    fn explore(workers: usize, push: fn(&Place)) {
         let mut model = loom::model::Builder::new();
         // Deeper, which takes minutes: `LOOM_MAX_PREEMPTIONS=3`.
         model.preemption_bound = model.preemption_bound.or(Some(2));
@@ -333,19 +338,24 @@ mod models {
                     thread::spawn(move || place.work(worker))
                 })
                 .collect();
-            (0..workers).for_each(|_| place.push());
+            (0..workers).for_each(|_| push(&place));
             threads.into_iter().for_each(|thread| thread.join().unwrap());
         });
     }
 
     #[test]
     fn loom_no_push_is_missed_by_a_worker_that_goes_to_sleep() {
-        explore(1);
+        explore(1, Place::push);
+    }
+
+    #[test]
+    fn loom_no_push_from_outside_is_missed_by_a_worker_that_goes_to_sleep() {
+        explore(1, Place::push_from_outside);
     }
 
     #[test]
     fn loom_two_jobs_reach_two_workers_one_of_which_may_search() {
-        explore(2);
+        explore(2, Place::push);
     }
 
     #[test]

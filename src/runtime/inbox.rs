@@ -82,12 +82,14 @@ impl<T: Linked> Inbox<T> {
 #[cfg(all(test, yieldtasks_loom))]
 mod models {
     use super::*;
+    use loom::cell::UnsafeCell;
     use loom::sync::Arc;
     use loom::thread;
 
     struct Node {
         link: AtomicPtr<Node>,
-        number: usize,
+        /// Loom's, which notices a read that the write does not happen before.
+        number: UnsafeCell<usize>,
     }
 
     // SAFETY: `link` returns the one field, which only the inbox writes.
@@ -98,14 +100,20 @@ mod models {
     }
 
     fn push(inbox: &Inbox<Node>, number: usize) {
-        let node = Box::new(Node { link: AtomicPtr::new(ptr::null_mut()), number });
+        let node = Box::new(Node { link: AtomicPtr::new(ptr::null_mut()), number: UnsafeCell::new(0) });
+        // SAFETY: the node is not shared yet.
+        node.number.with_mut(|place| unsafe { *place = number });
         // SAFETY: the node is fresh and lives until `drain` takes it.
         unsafe { inbox.push(NonNull::from(Box::leak(node))) };
     }
 
     fn drain(inbox: &Inbox<Node>, into: &mut Vec<usize>) {
-        // SAFETY: every node was made by `push` from a box.
-        inbox.drain(|node| into.push(unsafe { Box::from_raw(node.as_ptr()) }.number));
+        inbox.drain(|node| {
+            // SAFETY: every node was made by `push` from a box.
+            let node = unsafe { Box::from_raw(node.as_ptr()) };
+            // SAFETY: the node is this thread's.
+            into.push(node.number.with(|number| unsafe { *number }));
+        });
     }
 
     #[test]

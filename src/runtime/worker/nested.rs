@@ -83,7 +83,7 @@
 //! worker, and a child of the second wants that lock. Neither going on nor waiting is right in general: the second task may
 //! hold a lock of the system that the first wants next. Joining a handle is an exception, since it says what is waited for.
 
-use super::{Next, Worker};
+use super::{Next, Phase, Worker};
 use crate::batch::Header;
 use crate::control::notes_so_far;
 use crate::record::Record;
@@ -166,10 +166,10 @@ impl Nest {
     }
 
     /// Notes that the innermost fiber goes on. What was put off because of it may have its turn next.
-    fn leave(&self, innermost: FiberRef, ready: &FiberQueue) {
+    fn leave(&self, innermost: FiberRef, worker: &Worker) {
         innermost.set_hold(Hold::Not);
         self.set_innermost(innermost.outer());
-        self.recall(ready);
+        self.recall(worker);
     }
 
     fn set_innermost(&self, fiber: Option<FiberRef>) {
@@ -189,9 +189,9 @@ impl Nest {
     }
 
     /// Has what was put off looked at again.
-    fn recall(&self, ready: &FiberQueue) {
+    fn recall(&self, worker: &Worker) {
         while let Some(fiber) = self.put_off.pop() {
-            ready.push(fiber);
+            worker.push_ready(fiber);
         }
     }
 
@@ -281,7 +281,7 @@ impl Worker {
     /// A ready fiber that may go on: the innermost that holds, or one that descends from it.
     fn next_ready_within(&self, nest: &Nest) -> Option<FiberRef> {
         if nest.notes.get() != notes_so_far() {
-            nest.recall(&self.ready);
+            nest.recall(self);
         }
         nest.notes.set(notes_so_far());
         while let Some(fiber) = self.next_ready() {
@@ -294,7 +294,7 @@ impl Worker {
             }
         }
         let innermost = nest.innermost.get().filter(|fiber| fiber.hold() == Hold::Ready)?;
-        nest.leave(innermost, &self.ready);
+        nest.leave(innermost, self);
         Some(innermost)
     }
 
@@ -304,7 +304,7 @@ impl Worker {
             nest.enter_innermost(fiber, Hold::Turn);
         }
         let innermost = nest.innermost.get().filter(|fiber| fiber.hold() == Hold::Turn)?;
-        nest.leave(innermost, &self.ready);
+        nest.leave(innermost, self);
         Some(innermost)
     }
 
@@ -322,6 +322,14 @@ impl Worker {
     /// Looks for what descends from the holder at other workers, and naps in between. `None` if something else may have come
     /// up.
     fn search_below(&self, nest: &Nest, holder: &Record, seen: (usize, usize)) -> Option<Job<Header>> {
+        self.enter_phase(Phase::Searching);
+        let found = self.look_and_nap_below(nest, holder, seen);
+        self.enter_phase(Phase::Busy);
+        found
+    }
+
+    /// See [`search_below`](Self::search_below).
+    fn look_and_nap_below(&self, nest: &Nest, holder: &Record, seen: (usize, usize)) -> Option<Job<Header>> {
         let has_news = || self.has_ready() || self.sights() != seen;
         let mut nap = FIRST_NAP;
         let mut looks = 0_u32;
@@ -342,7 +350,9 @@ impl Worker {
                 continue;
             }
             self.fibers.trim(self, KEPT_FIBERS, has_news);
+            self.enter_phase(Phase::Parked);
             self.shared.idle.starve(self.index, nap, has_news);
+            self.enter_phase(Phase::Searching);
             nap = LONGEST_NAP.min(nap * 2);
         }
     }
@@ -374,6 +384,8 @@ impl Worker {
         if given_back {
             self.shared.idle.notify_from_outside();
         }
+        let counters = &self.counters;
+        if found.is_some() { &counters.steals } else { &counters.failed_steals }.add(1);
         found
     }
 }

@@ -1,5 +1,6 @@
 //! Spans of maps and tasks. A crate of its own, because a process has one subscriber.
 
+#[expect(dead_code, reason = "other tests need siblings that interleave")]
 #[path = "../support/backends.rs"]
 mod backends;
 #[path = "../support/deadline.rs"]

@@ -44,24 +44,21 @@ use wake_state::WakeState;
 /// ```
 #[track_caller]
 pub fn block_on<F: Future>(future: F) -> F::Output {
-    wait_for(future, Subject::Other, Location::caller())
-}
-
-/// As [`block_on`], for a future that tasks of the caller's own bring about.
-#[track_caller]
-pub(crate) fn block_on_children<F: Future>(future: F) -> F::Output {
-    wait_for(future, Subject::Children, Location::caller())
+    wait_for(future, Subject::Other)
 }
 
 /// What a task waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Subject {
+pub(crate) enum Subject {
     /// Tasks of its own.
     Children,
     Other,
 }
 
-fn wait_for<F: Future>(future: F, subject: Subject, site: &'static Location<'static>) -> F::Output {
+/// As [`block_on`], for a future that `subject` brings about.
+#[track_caller]
+pub(crate) fn wait_for<F: Future>(future: F, subject: Subject) -> F::Output {
+    let site = Location::caller();
     stop_if_told();
     let mut future = pin!(future);
     let parker = Arc::new(Parker::here());

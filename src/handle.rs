@@ -7,6 +7,7 @@ pub(crate) use detached::Belonging;
 pub use detached::DetachedTask;
 pub(crate) use ticket::Ticket;
 
+use crate::block_on::Subject;
 use crate::error::TaskError;
 use std::fmt;
 use std::future::Future;
@@ -44,7 +45,7 @@ impl<R> TaskHandle<R> {
     /// submitted, if the task had not ended.
     #[track_caller]
     pub fn join(self) -> Result<R, TaskError> {
-        self.ticket.join()
+        self.ticket.join(Subject::Other)
     }
 
     /// As [`join`](Self::join), but does not wait longer than `timeout`.

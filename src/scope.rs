@@ -2,6 +2,7 @@
 //! A scope: tasks that are started one by one, and have all ended when it is left.
 
 use crate::batch::Inline;
+use crate::block_on::Subject;
 use crate::control::{Limits, Stopped, stop_if_told};
 use crate::current::{self, Context};
 use crate::error::{ErrorKind, TaskError};
@@ -189,7 +190,7 @@ impl<R> ScopedTaskHandle<'_, R> {
     /// As [`TaskHandle::join`](crate::TaskHandle::join).
     #[track_caller]
     pub fn join(self) -> Result<R, TaskError> {
-        self.ticket.join_child()
+        self.ticket.join(Subject::Children)
     }
 
     /// As [`join`](Self::join), but does not wait longer than `timeout`.

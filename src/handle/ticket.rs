@@ -1,6 +1,6 @@
 //! Where a detached task leaves its outcome, and its handle finds it.
 
-use crate::block_on::{block_on, block_on_children};
+use crate::block_on::{Subject, block_on, wait_for};
 use crate::control::{self, Limits, Stopped};
 use crate::current;
 use crate::error::TaskError;
@@ -154,22 +154,13 @@ impl<R> Ticket<R> {
         Poll::Pending
     }
 
-    /// Waits for the outcome.
+    /// Waits for the outcome. `subject` says whether the task is one of the caller's own scope.
     #[track_caller]
-    pub(crate) fn join(&self) -> Result<R, TaskError> {
+    pub(crate) fn join(&self, subject: Subject) -> Result<R, TaskError> {
         if self.must_not_wait() {
             return Err(TaskError::unwinding(self.path()));
         }
-        block_on(future::poll_fn(|context| self.poll(context)))
-    }
-
-    /// As [`join`](Self::join), for a task of the caller's own scope.
-    #[track_caller]
-    pub(crate) fn join_child(&self) -> Result<R, TaskError> {
-        if self.must_not_wait() {
-            return Err(TaskError::unwinding(self.path()));
-        }
-        block_on_children(future::poll_fn(|context| self.poll(context)))
+        wait_for(future::poll_fn(|context| self.poll(context)), subject)
     }
 
     /// Waits for the outcome, but not longer than that; `None` if it was not there in time.

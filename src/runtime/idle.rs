@@ -401,39 +401,31 @@ mod models {
         });
     }
 
-    #[test]
-    fn loom_a_worker_that_starves_looks_at_what_others_bring() {
-        loom::model(|| {
-            let place = Arc::new(Place { jobs: AtomicUsize::new(0), idle: Idle::new(2) });
-            let worker = {
+    /// A worker that starves finds what is brought, if `tell` says so.
+    fn check_starving(workers: usize, worker: usize, tell: fn(&Idle)) {
+        loom::model(move || {
+            let place = Arc::new(Place { jobs: AtomicUsize::new(0), idle: Idle::new(workers) });
+            let starving = {
                 let place = Arc::clone(&place);
                 thread::spawn(move || {
                     while !place.take() {
-                        place.idle.starve(1, Duration::MAX, || place.jobs.load(Ordering::Relaxed) > 0);
+                        place.idle.starve(worker, Duration::MAX, || place.jobs.load(Ordering::Relaxed) > 0);
                     }
                 })
             };
             place.jobs.fetch_add(1, Ordering::Release);
-            place.idle.nudge_starving();
-            worker.join().unwrap();
+            tell(&place.idle);
+            starving.join().unwrap();
         });
     }
 
     #[test]
+    fn loom_a_worker_that_starves_looks_at_what_others_bring() {
+        check_starving(2, 1, Idle::nudge_starving);
+    }
+
+    #[test]
     fn loom_a_worker_that_starves_is_woken_by_its_own_fibers() {
-        loom::model(|| {
-            let place = Arc::new(Place { jobs: AtomicUsize::new(0), idle: Idle::new(1) });
-            let worker = {
-                let place = Arc::clone(&place);
-                thread::spawn(move || {
-                    while !place.take() {
-                        place.idle.starve(0, Duration::MAX, || place.jobs.load(Ordering::Relaxed) > 0);
-                    }
-                })
-            };
-            place.jobs.fetch_add(1, Ordering::Release);
-            place.idle.wake(0);
-            worker.join().unwrap();
-        });
+        check_starving(1, 0, |idle| idle.wake(0));
     }
 }

@@ -72,13 +72,7 @@ impl Kin {
         let mut jobs = self.jobs.lock();
         match parent {
             None => jobs.roots.push_back(job),
-            Some(parent) => {
-                let family = jobs.families.entry(parent).or_default();
-                family.push(job);
-                if family.len() == 1 {
-                    jobs.turns.push_back(parent);
-                }
-            }
+            Some(parent) => jobs.add_to_family(parent, job),
         }
         // ORDERING: Relaxed under the lock; the caller passes a fence before it looks who sleeps.
         self.len.fetch_add(1, Ordering::Relaxed);
@@ -146,14 +140,29 @@ impl Jobs {
         None
     }
 
+    /// Adds the newest of a family.
+    fn add_to_family(&mut self, parent: usize, job: Job<Header>) {
+        let family = self.families.entry(parent).or_default();
+        family.push(job);
+        if family.len() == 1 {
+            self.turns.push_back(parent);
+        }
+    }
+
     /// Takes the newest of a family.
     fn take_from(&mut self, parent: usize) -> Option<Job<Header>> {
+        let newest = self.families.get(&parent)?.len().checked_sub(1)?;
+        self.take_at(parent, newest)
+    }
+
+    /// Takes the job at a place in a family.
+    fn take_at(&mut self, parent: usize, at: usize) -> Option<Job<Header>> {
         let family = self.families.get_mut(&parent)?;
-        let job = family.pop();
+        let job = family.remove(at);
         if family.is_empty() {
             self.families.remove(&parent);
         }
-        job
+        Some(job)
     }
 
     fn take_below(&mut self, holder: &Record) -> Option<Job<Header>> {
@@ -175,25 +184,14 @@ impl Jobs {
         let mut families = self.families.iter();
         let (parent, at) =
             families.find_map(|(&parent, jobs)| jobs.iter().rposition(is_below).map(|at| (parent, at)))?;
-        let family = self.families.get_mut(&parent)?;
-        let job = family.remove(at);
-        if family.is_empty() {
-            self.families.remove(&parent);
-        }
-        Some(job)
+        self.take_at(parent, at)
     }
 
     /// Puts what is left of a job that was taken where it was.
     fn put_back(&mut self, parent: Option<usize>, rest: Job<Header>) {
         match parent {
             None => self.roots.push_front(rest),
-            Some(parent) => {
-                let family = self.families.entry(parent).or_default();
-                family.push(rest);
-                if family.len() == 1 {
-                    self.turns.push_back(parent);
-                }
-            }
+            Some(parent) => self.add_to_family(parent, rest),
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::TaskMap;
 use super::outcomes::{Failure, Outcome, attempt};
 use super::policy::{Place, size_at};
-use crate::block_on::block_on_children;
+use crate::block_on::{Subject, wait_for};
 use crate::control::{Control, Stopped, stop_if_told};
 use crate::record::{Label, Origin};
 use crate::scope::{Scope, scope_here, scope_on};
@@ -208,7 +208,9 @@ where
         match first {
             None if self.queues.lock().failures.is_empty() => Next::Nothing,
             None => Next::Failure,
-            Some(first) if wait => block_on_children(future::poll_fn(|context| self.poll_result(first, context))),
+            Some(first) if wait => {
+                wait_for(future::poll_fn(|context| self.poll_result(first, context)), Subject::Children)
+            }
             Some(first) => self.queues.lock().take_result(self.order, first),
         }
     }

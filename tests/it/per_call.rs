@@ -1,23 +1,15 @@
 //! Executors whose workers live as long as a call.
 
 use crate::backends::WORKERS;
-use crate::deadline::{Flag, wait_until, within_deadline};
+use crate::deadline::{Flag, within_deadline};
 use crate::panicking::{expected, expected_panic};
-use crate::processes::threads_named;
+use crate::processes::{expect_threads, threads_named};
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
 use yieldtasks::{Executor, ExecutorExt, FiberExecutor, yield_taskmap};
 
 fn named(name: &str, workers: usize) -> FiberExecutor {
     FiberExecutor::builder().workers(workers).persist(false).thread_name(name).build().unwrap()
-}
-
-/// Waits until the system has `count` threads of that name; one that has ended leaves its list a moment later.
-#[track_caller]
-fn expect_threads(name: &str, count: usize) {
-    let what = format!("there are {count} threads {name:?}");
-    wait_until(&what, || threads_named(name).len() == count, || thread::park_timeout(Duration::from_millis(1)));
 }
 
 #[test]

@@ -2,11 +2,10 @@
 
 use crate::backends::{WORKERS, candidates, fibers, on_every_backend};
 use crate::deadline::{Flag, doing, wait_until, within_deadline};
-use crate::processes::{alone, thread_count, threads_named};
+use crate::processes::{alone, expect_threads, thread_count, threads_named};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::Duration;
 use yieldtasks::{Backend, Executor, ExecutorExt, FiberExecutor, TaskHandle, yield_taskmap, yield_taskwrap};
 
 #[test]
@@ -175,7 +174,6 @@ fn threads_carry_the_name_of_their_executor() {
         let name = executor.run(|| thread::current().name().map(str::to_owned)).unwrap();
         assert!(["named-0", "named-1", "named-2"].contains(&name.as_str()), "{name}");
         drop(executor);
-        let gone = || threads_named("named-").is_empty();
-        wait_until("the threads have ended", gone, || thread::park_timeout(Duration::from_millis(1)));
+        expect_threads("named-", 0);
     });
 }

@@ -2,7 +2,7 @@
 
 use crate::backends::WORKERS;
 use crate::deadline::{Flag, doing, wait_until, within_deadline};
-use crate::processes::{alone, threads_named};
+use crate::processes::{alone, expect_threads};
 use std::error::Error;
 use std::fmt::Write;
 use std::sync::{LazyLock, Mutex};
@@ -170,9 +170,9 @@ fn the_watchdog_ends_with_its_executor() {
                 let builder = FiberExecutor::builder().workers(workers).thread_name("watched").persist(persist);
                 let executor = builder.watchdog(Duration::from_secs(3600)).build().unwrap();
                 assert_eq!(executor.map(|x| x + 1, 0..3), [1, 2, 3]);
-                assert_eq!(threads_named("watched").len(), if persist { workers + 1 } else { 0 });
+                expect_threads("watched", if persist { workers + 1 } else { 0 });
                 executor.shutdown();
-                assert_eq!(threads_named("watched").len(), 0);
+                expect_threads("watched", 0);
             }
         }
         let builder = FiberExecutor::builder().workers(2).watchdog(PERIOD);

@@ -1,5 +1,6 @@
 //! What the system knows of this process and its threads, and processes started for a test.
 
+use crate::deadline::wait_until;
 use std::env;
 use std::fs;
 use std::process::{Command, ExitStatus, Output, Stdio};
@@ -28,6 +29,14 @@ pub(crate) fn threads_named(prefix: &str) -> Vec<ThreadFigures> {
     let mut figures: Vec<_> = figures.collect();
     figures.sort_by(|a, b| a.id.cmp(&b.id));
     figures
+}
+
+/// Waits until the system has `count` threads whose name starts with `prefix`. One that has ended and been
+/// joined leaves the system's list a moment later.
+#[track_caller]
+pub(crate) fn expect_threads(prefix: &str, count: usize) {
+    let what = format!("there are {count} threads {prefix:?}");
+    wait_until(&what, || threads_named(prefix).len() == count, || thread::park_timeout(Duration::from_millis(1)));
 }
 
 /// `None` if the thread has another name or has just ended.

@@ -171,22 +171,21 @@ impl Parker {
     /// Waits, at `site`, until the party has been woken since it last polled.
     fn wait(&self, subject: Subject, site: &'static Location<'static>) {
         match &self.party {
-            Party::Fiber(_) => {
+            Party::Fiber(fiber) => {
                 assert!(
                     !thread::panicking(),
                     "a task cannot wait while it unwinds: let its destructors use what does not wait, such as `try_lock`"
                 );
                 current::note_wait(site);
-                if self.state.announce() {
-                    if subject == Subject::Children {
-                        current::hold();
-                    }
-                    current::suspend(site);
-                } else {
-                    current::note_end_of_wait();
-                    // A future that wakes itself says that others may go first.
-                    current::give_turn();
+                if !self.state.announce() {
+                    // Woken already, so it is ready at once. It does not poll again right here, lest a future that keeps
+                    // waking itself keeps everything else from its turn.
+                    fiber.wake();
                 }
+                if subject == Subject::Children {
+                    current::hold();
+                }
+                current::suspend(site);
                 self.state.poll_again();
             }
             Party::Thread(_) => {

@@ -259,7 +259,7 @@ impl Limits {
 ///
 /// Unwinds if the running task is cancelled or late, with the payload [`Cancelled`]. Otherwise, on a
 /// [`FiberExecutor`](crate::FiberExecutor), lets the fibers go first that are ready on this worker: parents whose children
-/// have ended, tasks whose lock or message is there. Costs a few nanoseconds if there is nothing to do, and a look at the
+/// have ended, tasks whose lock or message is there, and those that have called [`yield_now`](crate::yield_now). Costs a few nanoseconds if there is nothing to do, and a look at the
 /// clock if a deadline is set. Does nothing outside a task, or while the thread unwinds. With
 /// [`Interleave::Nested`](crate::Interleave::Nested), nobody goes first.
 ///

@@ -208,11 +208,6 @@ pub(crate) fn note_wait(site: &'static Location<'static>) {
     worker().inspect(|worker| worker.current_fiber().note_wait(site, None));
 }
 
-/// Takes that note back.
-pub(crate) fn note_end_of_wait() {
-    worker().inspect(|worker| worker.current_fiber().note_end_of_wait());
-}
-
 /// Lets others go first on the calling fiber's worker, unless the thread unwinds. Does not look at what stops the task.
 pub(crate) fn give_turn() {
     if !thread::panicking() {

@@ -234,28 +234,32 @@ impl Worker {
     #[inline]
     pub(crate) fn checkpoint(&self) {
         let is_governed = self.current_fiber().record().control().is_some();
-        if is_governed || self.has_ready() {
+        if is_governed || self.has_others() {
             self.look_up();
         }
     }
 
     /// Lets ready and yielded fibers go first.
     pub(crate) fn give_way(&self) {
-        if self.nest.is_none() && (self.has_ready() || !self.yielded.is_empty()) && !thread::panicking() {
+        if self.nest.is_none() && self.has_others() && !thread::panicking() {
             self.yielded.push(self.current_fiber());
             self.suspend();
         }
     }
 
-    /// Stops the running task if it is to stop, and lets ready fibers go first.
+    /// Stops the running task if it is to stop, and lets ready fibers go first, or else one that has yielded.
     #[cold]
     #[inline(never)]
     fn look_up(&self) {
         stop_if_due();
-        if self.has_ready() && self.nest.is_none() && !thread::panicking() {
+        if self.nest.is_none() && self.has_others() && !thread::panicking() {
             self.take_from_inbox();
-            self.push_ready(self.current_fiber());
-            self.suspend();
+            let yielded = if self.ready.is_empty() { self.yielded.pop() } else { None };
+            let fiber = self.current_fiber();
+            // Ready, so that it goes on before new tasks start.
+            self.push_ready(fiber);
+            // SAFETY: the current fiber is the one that runs.
+            unsafe { fiber.suspend(yielded.map_or(Step::SUSPENDED, Step::handed)) };
             stop_if_told();
         }
     }
@@ -319,7 +323,7 @@ impl Worker {
     /// have its turn.
     #[inline]
     pub(crate) fn claim_next_of(&self, batch: NonNull<Header>) -> Option<usize> {
-        if self.has_ready() || !self.yielded.is_empty() { None } else { self.deque.pop_of(batch) }
+        if self.has_others() { None } else { self.deque.pop_of(batch) }
     }
 
     /// Notes that a fiber of this worker may go on. Called on the worker's thread.
@@ -343,6 +347,12 @@ impl Worker {
     #[inline]
     fn has_ready(&self) -> bool {
         !self.ready.is_empty() || !self.inbox().is_empty()
+    }
+
+    /// Whether there are fibers that may go on instead of the running one.
+    #[inline]
+    fn has_others(&self) -> bool {
+        self.has_ready() || !self.yielded.is_empty()
     }
 
     /// A call of the running task that is fed task by task.

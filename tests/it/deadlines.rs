@@ -250,15 +250,20 @@ fn a_late_task_unwinds_with_a_payload_that_says_so() {
 fn a_task_finds_out_by_the_clock_that_it_is_late() {
     within_deadline(|| {
         on_every_backend(|executor| {
+            let started = Flag::new();
             let task = |_| {
+                started.raise();
                 let start = Instant::now();
                 while !is_cancelled() {
                     thread::yield_now();
                 }
                 start.elapsed()
             };
-            let waited = executor.taskmap(task, 0..1).deadline(SOON).settled().remove(0).unwrap();
-            assert!(waited < END, "it took {waited:?}");
+            // On a busy machine, the time may be up before the task starts.
+            match executor.taskmap(task, 0..1).deadline(SOON).settled().remove(0) {
+                Ok(waited) => assert!(waited < END, "it took {waited:?}"),
+                Err(error) => assert!(!started.is_raised() && error.kind() == ErrorKind::DeadlineExceeded, "{error}"),
+            }
         });
     });
 }

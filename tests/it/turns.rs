@@ -7,14 +7,21 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 use yieldtasks::{
-    ErrorKind, Executor, ExecutorExt, FiberExecutor, FlatExecutor, block_on, sync, yield_join, yield_now, yield_scope,
-    yield_taskmap,
+    ErrorKind, Executor, ExecutorExt, FiberExecutor, FlatExecutor, block_on, checkpoint, sync, yield_join, yield_now,
+    yield_scope, yield_taskmap,
 };
 
 /// Maps until the flag is raised.
 fn map_until(flag: &Flag) {
     while !flag.is_raised() {
         assert_eq!(yield_taskmap(|x| x, 0..3), [0, 1, 2]);
+    }
+}
+
+/// Runs as a long leaf should until the flag is raised.
+fn checkpoint_until(flag: &Flag) {
+    while !flag.is_raised() {
+        checkpoint();
     }
 }
 
@@ -152,6 +159,39 @@ fn fibers_that_keep_each_other_ready_leave_a_turn_where_fibers_are_few() {
             flag.raise();
         };
         executor.run(|| yield_join(|| pass_to_and_fro_until(&flag), answer));
+    });
+}
+
+#[test]
+fn a_task_that_yielded_gets_in_between_the_checkpoints_of_a_loop() {
+    within_deadline(|| {
+        for workers in WORKERS {
+            let flag = Flag::new();
+            let answer = || {
+                (0..200).for_each(|_| yield_now());
+                flag.raise();
+            };
+            fibers(workers).run(|| yield_join(answer, || checkpoint_until(&flag)));
+        }
+    });
+}
+
+#[test]
+fn a_task_that_was_woken_before_it_waited_gets_in_between_the_checkpoints_of_a_loop() {
+    within_deadline(|| {
+        for workers in WORKERS {
+            let flag = Flag::new();
+            let mut polls = 0..200;
+            let restless = future::poll_fn(|context| {
+                context.waker().wake_by_ref();
+                if polls.next().is_some() { Poll::Pending } else { Poll::Ready(()) }
+            });
+            let answer = || {
+                block_on(restless);
+                flag.raise();
+            };
+            fibers(workers).run(|| yield_join(answer, || checkpoint_until(&flag)));
+        }
     });
 }
 

@@ -85,14 +85,14 @@ pub(crate) fn wait_for<F: Future>(future: F, subject: Subject) -> F::Output {
 }
 
 /// Takes back, in the end, what was noted of the tasks that the running task waits for.
-struct Awaiting<'a> {
+pub(crate) struct Awaiting<'a> {
     record: &'a Record,
     /// What a wait that this one is part of has noted.
     kept: usize,
 }
 
 impl<'a> Awaiting<'a> {
-    fn begin(record: &'a Record) -> Self {
+    pub(crate) fn begin(record: &'a Record) -> Self {
         Self { record, kept: record.begin_wait() }
     }
 }

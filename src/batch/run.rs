@@ -112,7 +112,7 @@ impl Executor for Inline {
     }
 
     fn spawn(&self, task: DetachedTask) {
-        task.run(self);
+        task.run_within(self);
     }
 
     fn suspends(&self) -> bool {

@@ -3,7 +3,8 @@
 
 use super::{TaskHandle, Ticket};
 use crate::batch::{Payload, drop_quietly};
-use crate::control::Limits;
+use crate::block_on::Awaiting;
+use crate::control::{Limits, is_anybody_asking};
 use crate::current;
 use crate::erased::ErasedFn;
 use crate::error::TaskError;
@@ -137,6 +138,20 @@ impl DetachedTask {
         let origin = self.origin;
         let record = Record::of(&origin, self.idx);
         current::enter(executor, self.level, &record, || self.run_here());
+    }
+
+    /// As [`run`](Self::run), on the stack of the running task: this one goes on when the task has ended, as if it waited for it,
+    /// and whoever looks for what descends from those who wait has to know.
+    pub(crate) fn run_within(self, executor: &dyn Executor) {
+        let running = current::record().filter(|_| is_anybody_asking());
+        let _awaiting = running.map(Awaiting::begin);
+        if let Some(running) = running {
+            Record::of(&self.origin, self.idx)
+                .control()
+                .into_iter()
+                .for_each(|control| running.await_under(&control.share()));
+        }
+        self.run(executor);
     }
 
     /// Ends the task, which could not be started, with a panic.

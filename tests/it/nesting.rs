@@ -9,8 +9,8 @@ use std::sync::{Arc, Barrier, Mutex, MutexGuard, OnceLock};
 use std::thread;
 use std::time::Duration;
 use yieldtasks::{
-    Executor, ExecutorExt, FiberExecutor, Interleave, Pinning, SerialExecutor, checkpoint, sleep, taskmap, yield_join,
-    yield_now, yield_scope, yield_starmap, yield_taskmap, yield_taskwrap,
+    Executor, ExecutorExt, FiberExecutor, Interleave, Pinning, SerialExecutor, block_on, checkpoint, sleep, taskmap,
+    yield_join, yield_now, yield_scope, yield_starmap, yield_taskmap, yield_taskwrap,
 };
 
 fn nested(workers: usize) -> FiberExecutor {
@@ -339,7 +339,7 @@ fn one_worker_is_enough_for_every_kind_of_wait() {
             let awaited = || {
                 let handle = executor.submit(|| yield_taskmap(|_| sleep(Duration::from_micros(100)), 0..2));
                 sleep(Duration::from_micros(100));
-                yield_taskwrap(|| yieldtasks::block_on(handle).unwrap());
+                yield_taskwrap(|| block_on(handle).unwrap());
             };
             let chained = || {
                 let raised = Arc::new(Flag::new());
@@ -379,6 +379,26 @@ fn one_worker_is_enough_for_every_kind_of_wait() {
             executor.map(|way| all[way % 5](), 0..20);
             executor.map(|_| yield_taskmap(|way| all[way](), 0..5), 0..4);
         });
+    });
+}
+
+#[test]
+fn a_task_that_runs_on_the_stack_of_another_belongs_to_those_who_wait_for_that_one() {
+    within_deadline(|| {
+        for workers in WORKERS {
+            doing(&format!("on {workers} workers"));
+            let builder = FiberExecutor::builder().workers(workers).max_fibers(2).pinning(Pinning::None);
+            let executor = Arc::new(builder.interleave(Interleave::Nested).build().unwrap());
+            // With one worker, the first call takes one fiber, which waits for its child, and that the other. There is none
+            // for what is below: the awaited map runs on the second fiber's stack, and waits there for a task by itself.
+            let awaited = |item: u64| {
+                let executor = Arc::clone(&executor);
+                let task = move |x: u64| executor.submit(move || leaf(x)).join().unwrap();
+                block_on(taskmap(task, item..item + 2).into_future())
+            };
+            let results = executor.run(|| yield_taskmap(|_| yield_taskmap(awaited, 0..3), 0..2));
+            assert_eq!(results, vec![(0..3).map(|x| vec![leaf(x), leaf(x + 1)]).collect::<Vec<_>>(); 2]);
+        }
     });
 }
 

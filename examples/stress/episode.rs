@@ -3,18 +3,21 @@
 use crate::accounts::Accounts;
 use crate::dice::Dice;
 use crate::grow::{Grower, Mood, Soil};
-use crate::nest::{Fate, Fetch, Node};
-use crate::run::{Env, Expected, Locks, caught};
+use crate::holds::Holds;
+use crate::home::{Built, Home};
+use crate::locks::Locks;
+use crate::nest::{Fate, Fetch, HOLDS, Node};
+use crate::observe::Observer;
+use crate::run::{Env, Expected, caught};
 use crate::watch::Lane;
 use std::any::Any;
 use std::fmt;
-use std::sync::Arc;
+use std::iter;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::Duration;
-use yieldtasks::{
-    Backend, CancelToken, Executor, ExecutorExt, FiberExecutor, Pinning, block_on, taskmap, yield_taskmap,
-};
+use yieldtasks::{Backend, CancelToken, Executor, ExecutorExt, Interleave, block_on, taskmap, yield_taskmap};
 
 /// What is known of an episode before it runs.
 #[derive(Debug)]
@@ -28,13 +31,8 @@ pub(crate) struct Plan {
     programs: usize,
     nodes: usize,
     depth: usize,
+    is_observed: bool,
     end: End,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Home {
-    Fibers { workers: usize, stack: usize, most: Option<usize>, persist: bool, is_pinned: bool },
-    Backend(Backend, usize),
 }
 
 /// How the executors end.
@@ -56,18 +54,19 @@ pub(crate) struct Deeds {
 impl Plan {
     pub(crate) fn draw(dice: &mut Dice) -> Self {
         let mood = dice.pick(&[Mood::Quiet, Mood::Panicky, Mood::Wild, Mood::Wild]);
-        let home = if dice.percent(85) { Home::draw(dice) } else { Home::draw_baseline(dice) };
-        let other = dice.percent(40).then(|| Home::draw(dice));
+        let home = if dice.percent(85) { Home::draw(dice, 35) } else { Home::draw_baseline(dice) };
+        let other = dice.percent(40).then(|| Home::draw(dice, if home.nests() { 75 } else { 10 }));
         let is_small = matches!(home, Home::Backend(Backend::ThreadPerTask, _));
         Self {
             mood,
             home,
             other,
-            uses_global: home.runs_fibers() && dice.percent(40),
+            uses_global: home.runs_fibers() && dice.percent(if home.nests() { 10 } else { 40 }),
             callers: dice.pick(&[1, 1, 2, 3, 4]),
             programs: if is_small { 3 } else { dice.pick(&[1, 3, 10, 30]) },
             nodes: if is_small { 40 } else { dice.pick(&[5, 20, 60, 60, 200]) },
             depth: dice.pick(&[2, 4, 6, 10]),
+            is_observed: dice.percent(35),
             end: dice.pick(&[End::ShutDown, End::ShutDown, End::ShutDown, End::Drop, End::Drop, End::Early]),
         }
     }
@@ -77,47 +76,10 @@ impl Plan {
     fn executors(&self) -> impl Iterator<Item = Home> {
         [Some(self.home), self.other].into_iter().flatten()
     }
-}
 
-impl Home {
-    fn draw(dice: &mut Dice) -> Self {
-        let most = dice.percent(30).then(|| dice.between(1, 12));
-        Self::Fibers {
-            workers: dice.pick(&[1, 2, 2, 3, 4]),
-            // Children that run inline use the stack of their parent.
-            stack: if most.is_some() { 1 << 20 } else { dice.pick(&[256 << 10, 1 << 20, 2 << 20]) },
-            most,
-            persist: dice.percent(85),
-            is_pinned: dice.percent(50),
-        }
-    }
-
-    fn draw_baseline(dice: &mut Dice) -> Self {
-        let backend = dice.pick(&[Backend::Flat, Backend::Serial, Backend::ThreadPerTask]);
-        Self::Backend(backend, dice.between(1, 3))
-    }
-
-    fn build(self) -> Arc<dyn Executor> {
-        match self {
-            Self::Fibers { workers, stack, most, persist, is_pinned } => {
-                let pinning = if is_pinned { Pinning::Cores } else { Pinning::None };
-                let mut builder = FiberExecutor::builder().workers(workers).stack_size(stack).persist(persist);
-                if let Some(most) = most {
-                    builder = builder.max_fibers(most);
-                }
-                Arc::new(builder.pinning(pinning).build().expect("the settings are fine"))
-            }
-            Self::Backend(backend, workers) => backend.build(workers).expect("the settings are fine").into(),
-        }
-    }
-
-    /// Whether a task may wait for what a sibling does.
-    fn gives_each_task_a_fiber(self) -> bool {
-        matches!(self, Self::Fibers { most: None, .. })
-    }
-
-    fn runs_fibers(self) -> bool {
-        matches!(self, Self::Fibers { .. })
+    /// Whether every task runs where a task that waits meets its descendants only.
+    fn nests(&self) -> bool {
+        self.executors().all(Home::nests) && !self.uses_global
     }
 }
 
@@ -127,23 +89,30 @@ pub(crate) fn run(seed: u64, lane: &Lane) -> Result<Deeds, String> {
     let plan = Plan::draw(&mut dice);
     *lane.doing.lock() = format!("seed {seed}: {plan:?}");
     let (home, other) = (plan.home.build(), plan.other.map(Home::build));
+    let executors = || iter::once(&home).chain(&other);
+    *lane.executors.lock() = executors().map(|built| Weak::clone(&built.fibers)).collect();
+    let observer = plan
+        .is_observed
+        .then(|| Observer::start(executors().map(|built| Weak::clone(&built.fibers)), Dice::new(dice.bits())));
     let env = Arc::new(Env {
         accounts: Arc::new(Accounts::default()),
         tokens: std::array::from_fn(|_| CancelToken::new()),
-        home: Arc::downgrade(&home),
-        other: other.as_ref().map(Arc::downgrade),
+        home: Arc::downgrade(&home.executor),
+        other: other.as_ref().map(|other| Arc::downgrade(&other.executor)),
         siblings_wait: plan.executors().all(Home::gives_each_task_a_fiber),
         may_find_closed: plan.end != End::ShutDown,
         progress: Arc::clone(&lane.progress),
         calls: Arc::clone(&lane.calls),
         locks: Locks::default(),
+        holds: Holds::default(),
+        interleave: if plan.nests() { Interleave::Nested } else { Interleave::Free },
         wrong: Default::default(),
     });
     let programs = AtomicU64::new(0);
     thread::scope(|scope| {
         let mut threads = Vec::new();
         for _ in 0..plan.callers {
-            let caller = Caller { env: &env, home: &*home, plan: &plan, programs: &programs };
+            let caller = Caller { env: &env, home: &*home.executor, plan: &plan, programs: &programs };
             let dice = Dice::new(dice.bits());
             threads.push(scope.spawn(move || caller.call(dice)));
         }
@@ -152,7 +121,7 @@ pub(crate) fn run(seed: u64, lane: &Lane) -> Result<Deeds, String> {
             let (first, second) = if dice.percent(50) { (Some(&home), other.as_ref()) } else { (other.as_ref(), None) };
             threads.push(scope.spawn(move || {
                 thread::sleep(Duration::from_micros(patience));
-                [first, second].into_iter().flatten().for_each(|executor| executor.shutdown());
+                [first, second].into_iter().flatten().for_each(|executor| executor.executor.shutdown());
             }));
         }
         // Joined one by one: ThreadSanitizer does not see how a scope waits.
@@ -165,10 +134,17 @@ pub(crate) fn run(seed: u64, lane: &Lane) -> Result<Deeds, String> {
             thread::sleep(Duration::from_micros(50));
         }
     }
+    if plan.end == End::ShutDown {
+        // A worker notes a little later that the fiber of the last task is free.
+        while executors().any(|built| built.unrest().is_some()) {
+            thread::sleep(Duration::from_micros(50));
+        }
+    }
+    let mut wrong = Vec::new();
     if plan.end != End::Drop {
         // In this order: tasks of the one may call the other.
-        home.shutdown();
-        other.iter().for_each(|other| other.shutdown());
+        executors().for_each(|built| built.executor.shutdown());
+        wrong.extend(executors().filter_map(Built::unrest));
     }
     drop(home);
     drop(other);
@@ -179,10 +155,11 @@ pub(crate) fn run(seed: u64, lane: &Lane) -> Result<Deeds, String> {
         }
         thread::yield_now();
     }
+    wrong.extend(observer.into_iter().flat_map(Observer::end));
     let env = Arc::into_inner(env).expect("there is one reference");
-    let mut wrong = env.wrong.into_inner();
+    wrong.extend(env.wrong.into_inner());
     wrong.extend(env.accounts.imbalance(plan.mood == Mood::Quiet && plan.end != End::Early));
-    if !env.locks.are_balanced() {
+    if !(env.locks.are_balanced() && env.holds.are_balanced()) {
         wrong.push("a lock was held by two, or is still held".to_owned());
     }
     let deeds = Deeds { programs: programs.into_inner(), tasks: env.accounts.started() };
@@ -205,6 +182,11 @@ impl Caller<'_> {
                 mood: self.plan.mood,
                 is_stoppable: is_limited,
                 siblings_wait: self.env.siblings_wait,
+                may_lock: !self.plan.executors().any(Home::nests),
+                may_submit: true,
+                nests: self.plan.nests(),
+                may_block: self.plan.executors().all(Home::has_fibers_at_will),
+                holds: HOLDS,
                 may_cross: self.plan.other.is_some() && self.plan.home.runs_fibers(),
                 may_wait: true,
             };

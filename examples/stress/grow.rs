@@ -1,7 +1,7 @@
 //! Random programs.
 
 use crate::dice::Dice;
-use crate::nest::{Fetch, Lock, Nest, Node, Nodes, Policy, TOKENS, Verb};
+use crate::nest::{BORROW, Fetch, Lock, Nest, Node, Nodes, Policy, TOKENS, Verb};
 use std::sync::Arc;
 
 /// What a program may be made of.
@@ -20,8 +20,22 @@ pub(crate) struct Soil {
     pub(crate) mood: Mood,
     /// Something above ends what would not end by itself.
     pub(crate) is_stoppable: bool,
-    /// Each task has a fiber.
+    /// Each task has a fiber, and goes on when it can.
     pub(crate) siblings_wait: bool,
+    /// No executor nests, so that locks of the library may be held.
+    ///
+    /// Where executors nest, who gets such a lock waits for its turn with the lock in its hands, perhaps for a task on top of it
+    /// that wants the lock. For the same reason siblings do not wait for each other there.
+    pub(crate) may_lock: bool,
+    /// Tasks may be submitted to the executor that the program began on.
+    pub(crate) may_submit: bool,
+    /// All executors nest, so that tasks may hold what is their thread's or the system's.
+    pub(crate) nests: bool,
+    /// Tasks may block their threads: not where fibers are few, because a worker that has none left makes another only when
+    /// all the others rest, and one that is blocked does not.
+    pub(crate) may_block: bool,
+    /// The first of these that may not be taken: those from there on may be held above.
+    pub(crate) holds: usize,
     /// There is another executor to call.
     pub(crate) may_cross: bool,
     /// No lock is held above, so that one may be taken.
@@ -83,11 +97,11 @@ impl Grower<'_> {
                 let cleanup = Soil { mood: Mood::Quiet, is_stoppable: false, ..plain };
                 Nest::Cleanup(self.node(depth.min(2), cleanup), self.node(depth, soil))
             }
-            58..63 if soil.may_wait => {
+            58..63 if soil.may_wait && soil.may_lock => {
                 let lock = self.dice.pick(&[Lock::Mutex, Lock::Write, Lock::Semaphore]);
                 Nest::Locked(lock, self.node(depth.min(2), plain))
             }
-            63..70 if soil.may_wait => {
+            63..70 if soil.may_wait && soil.may_submit => {
                 let fetch = if is_quiet {
                     self.dice.pick(&[Fetch::Join, Fetch::Await, Fetch::Poll])
                 } else {
@@ -102,10 +116,28 @@ impl Grower<'_> {
                 let is_stoppable = soil.is_stoppable && soil.siblings_wait;
                 Nest::Await(self.nodes(depth, Soil { is_stoppable, ..soil }))
             }
-            74..80 if soil.may_cross => Nest::Elsewhere(self.nodes(depth, soil)),
+            74..80 if soil.may_cross => {
+                // Tasks of two executors that nest may hold all workers, each waiting for the other's, if both may call.
+                let may_submit = soil.may_submit && soil.may_lock;
+                Nest::Elsewhere(self.nodes(depth, Soil { may_submit, ..soil }))
+            }
             80..81 if soil.may_cross => {
                 let workers = self.dice.between(1, 2);
                 Nest::Away(workers, self.nodes(depth, Soil { may_cross: false, ..soil }))
+            }
+            58..63 | 81..90 if soil.nests => self.hold(depth, plain),
+            _ => Nest::Map(self.nodes(depth, soil)),
+        }
+    }
+
+    /// A call that holds what no other than its descendants may meet: these wait for nothing but their children.
+    fn hold(&mut self, depth: usize, soil: Soil) -> Nest {
+        match self.dice.below(4) {
+            0 => Nest::Entered(self.node(depth, soil)),
+            1 if soil.may_block => Nest::Once(self.node(depth, soil), self.dice.between(1, 6)),
+            _ if soil.holds > 0 => {
+                let lock = if soil.may_block { self.dice.below(soil.holds) } else { BORROW };
+                Nest::Held(lock, self.node(depth, Soil { holds: lock, ..soil }))
             }
             _ => Nest::Map(self.nodes(depth, soil)),
         }

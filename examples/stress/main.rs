@@ -10,6 +10,8 @@
 //!
 //! - every task that started has ended, every value was dropped once, every item went to at most one call, and to exactly one
 //!   where nothing was stopped;
+//! - locks that were held across calls, of the library or, where executors nest, of the standard library, were held by one
+//!   task at a time, and thread-locals have nested;
 //! - every result is that of a serial computation, every outcome one that the program allows;
 //! - the executors' threads have ended, and now and then, while no episode runs, the process has no more threads than at
 //!   first, and memory of about the same size.
@@ -23,7 +25,11 @@ mod accounts;
 mod dice;
 mod episode;
 mod grow;
+mod holds;
+mod home;
+mod locks;
 mod nest;
+mod observe;
 mod policies;
 mod run;
 mod watch;
@@ -61,6 +67,9 @@ struct Arguments {
     /// By how many MiB resident memory may be above what it was at first, for allocators keep what they like.
     #[arg(long, default_value_t = 96)]
     growth: usize,
+    /// Leaves the library without a subscriber for its warnings.
+    #[arg(long)]
+    deaf: bool,
     /// Seconds between two lines of report.
     #[arg(long, default_value_t = 10)]
     report: u64,
@@ -89,6 +98,10 @@ fn main() -> ExitCode {
     lanes.iter().for_each(|lane| lane.calls.are_noted.store(arguments.episode.is_some(), Ordering::Relaxed));
     watch::mind_panics(Arc::clone(&lanes));
     watch::detect_hangs(Arc::clone(&lanes), Duration::from_secs(arguments.patience));
+    // Warnings come with dumps, which the twins of fibers do not have.
+    if !arguments.deaf && !cfg!(yieldtasks_threads) {
+        observe::listen();
+    }
     println!("{arguments:?}");
 
     let start = Instant::now();
@@ -130,7 +143,8 @@ fn main() -> ExitCode {
     look(start, arguments.growth, &tally, &mut base, &lanes);
     let failures = tally.failures.lock();
     failures.iter().for_each(|failure| println!("FAILED: {failure}"));
-    println!("{} in {:?}: {} failures", tally, start.elapsed(), failures.len());
+    let (elapsed, warnings) = (start.elapsed(), observe::warnings());
+    println!("{tally} in {elapsed:?}: {} failures, {warnings} warnings of the library", failures.len());
     if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 

@@ -1,6 +1,7 @@
 //! Programs made of nested calls, what they are worth, and whether they end well.
 
 use crate::accounts::hash;
+use std::iter;
 use std::sync::Arc;
 
 /// A call and what is known of it without running it.
@@ -53,6 +54,12 @@ pub(crate) enum Nest {
     Cleanup(Arc<Node>, Arc<Node>),
     /// Holds a lock meanwhile.
     Locked(Lock, Arc<Node>),
+    /// Holds a lock of the standard library meanwhile, or a borrow.
+    Held(usize, Arc<Node>),
+    /// Stands in a list of the thread's meanwhile.
+    Entered(Arc<Node>),
+    /// So many siblings want what one of them makes.
+    Once(Arc<Node>, usize),
     /// Passes so many messages through a channel of that capacity.
     Channel(usize, usize),
     /// Waits for a task of a scope to set it.
@@ -112,6 +119,10 @@ pub(crate) enum Verb {
 }
 
 pub(crate) const TOKENS: usize = 3;
+/// The numbers of what can be held: who holds one may take those below.
+pub(crate) const HOLDS: usize = 4;
+/// The number of the borrow of a thread-local. The others are locks.
+pub(crate) const BORROW: usize = 0;
 
 impl Node {
     pub(crate) fn new(nest: Nest) -> Arc<Self> {
@@ -136,7 +147,12 @@ fn worth(nest: &Nest) -> u64 {
             sum_of(2, nodes)
         }
         Nest::Join(left, right) => sum(3, [left.worth, right.worth]),
-        Nest::Wrap(node) | Nest::Locked(_, node) | Nest::Cleanup(_, node) => sum(4, [node.worth]),
+        Nest::Wrap(node)
+        | Nest::Locked(_, node)
+        | Nest::Cleanup(_, node)
+        | Nest::Held(_, node)
+        | Nest::Entered(node) => sum(4, [node.worth]),
+        Nest::Once(node, siblings) => sum(7, iter::repeat_n(node.worth, *siblings)),
         Nest::Policy(_, Verb::Run, nodes) => sum_of(2, nodes),
         Nest::Channel(messages, _) => sum(5, 0..*messages as u64),
         _ => hash(6),
@@ -151,7 +167,12 @@ fn fate(nest: &Nest) -> Fate {
             of_all(nodes.iter())
         }
         Nest::Join(left, right) => of_all([left, right].into_iter()),
-        Nest::Wrap(node) | Nest::Locked(_, node) | Nest::Cleanup(_, node) => node.fate,
+        Nest::Wrap(node)
+        | Nest::Locked(_, node)
+        | Nest::Cleanup(_, node)
+        | Nest::Held(_, node)
+        | Nest::Entered(node)
+        | Nest::Once(node, _) => node.fate,
         Nest::Policy(policy, Verb::Run, nodes) if !policy.stops() => of_all(nodes.iter()),
         Nest::Policy(policy, Verb::Run | Verb::Completed(_) | Verb::Ordered(_) | Verb::Unordered(_), nodes) => {
             if policy.stops() { Fate::Either } else { unless_all_return(nodes) }

@@ -1,7 +1,9 @@
 //! Runs programs on the library and checks what comes out.
 
 use crate::accounts::{Accounts, Item, hash};
-use crate::nest::{Fate, Fetch, Lock, Nest, Node, TOKENS, sum};
+use crate::holds::Holds;
+use crate::locks::Locks;
+use crate::nest::{Fate, Fetch, Nest, Node, TOKENS, sum};
 use crate::watch::Calls;
 use parking_lot::Mutex;
 use std::any::Any;
@@ -11,9 +13,9 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 use std::{hint, thread};
 use yieldtasks::{
-    CancelToken, ErrorKind, Executor, ExecutorExt, FiberExecutor, Pinning, TaskHandle, block_on, checkpoint, sleep,
-    sync, taskmap, try_yield_taskmap, unblock, yield_join, yield_now, yield_scope, yield_starmap, yield_taskmap,
-    yield_taskwrap,
+    CancelToken, ErrorKind, Executor, ExecutorExt, FiberExecutor, Interleave, Pinning, TaskHandle, block_on,
+    checkpoint, sleep, sync, taskmap, try_yield_taskmap, unblock, yield_join, yield_now, yield_scope, yield_starmap,
+    yield_taskmap, yield_taskwrap,
 };
 
 /// The payload of the panics that programs ask for.
@@ -34,41 +36,11 @@ pub(crate) struct Env {
     pub(crate) progress: Arc<AtomicU64>,
     pub(crate) calls: Arc<Calls>,
     pub(crate) locks: Locks,
+    pub(crate) holds: Holds,
+    /// How executors interleave that are made in tasks.
+    pub(crate) interleave: Interleave,
     /// What was found wrong: an assertion in a task would be one more panic of the program.
     pub(crate) wrong: Mutex<Vec<String>>,
-}
-
-/// Locks that count who has held them.
-pub(crate) struct Locks {
-    mutex: sync::Mutex<u64>,
-    rw_lock: sync::RwLock<u64>,
-    semaphore: sync::Semaphore,
-    permits: AtomicU64,
-    held: [AtomicU64; 2],
-}
-
-/// As many permits as the semaphore has.
-const PERMITS: u64 = 2;
-
-impl Default for Locks {
-    fn default() -> Self {
-        Self {
-            mutex: sync::Mutex::new(0),
-            rw_lock: sync::RwLock::new(0),
-            semaphore: sync::Semaphore::new(PERMITS as usize),
-            permits: AtomicU64::new(0),
-            held: Default::default(),
-        }
-    }
-}
-
-impl Locks {
-    /// Whether the counts that the locks guard are those that were counted aside.
-    pub(crate) fn are_balanced(&self) -> bool {
-        let held = self.held.each_ref().map(|count| count.load(Ordering::Acquire));
-        let free = (0..PERMITS).map(|_| self.semaphore.try_acquire()).collect::<Vec<_>>();
-        [*self.mutex.lock(), *self.rw_lock.read()] == held && free.iter().all(Option::is_some)
-    }
 }
 
 pub(crate) fn caught<R>(f: impl FnOnce() -> R) -> Result<R, Box<dyn Any + Send>> {
@@ -119,6 +91,9 @@ impl Env {
             }
             Nest::Wrap(node) => sum(4, [yield_taskwrap(|| self.evaluate(node))]),
             Nest::Locked(lock, node) => sum(4, [self.locked(*lock, node)]),
+            Nest::Held(lock, node) => sum(4, [self.held(*lock, node)]),
+            Nest::Entered(node) => sum(4, [self.entered(node)]),
+            Nest::Once(node, siblings) => self.once(node, *siblings),
             Nest::Cleanup(cleanup, node) => {
                 let _cleanup = OnUnwind(|| drop(caught(|| self.evaluate(cleanup))));
                 sum(4, [self.evaluate(node)])
@@ -201,30 +176,6 @@ impl Env {
         }
     }
 
-    fn locked(self: &Arc<Self>, lock: Lock, node: &Node) -> u64 {
-        let exclusively = |count: &mut u64, held: &AtomicU64| {
-            held.fetch_add(1, Ordering::AcqRel);
-            *count += 1;
-            let before = *count;
-            let worth = self.evaluate(node);
-            self.check(*count == before, || "two have held a lock".to_owned());
-            worth
-        };
-        let Locks { mutex, rw_lock, semaphore, permits, held } = &self.locks;
-        match lock {
-            Lock::Mutex => exclusively(&mut mutex.lock(), &held[0]),
-            Lock::Write => {
-                drop(rw_lock.read());
-                exclusively(&mut rw_lock.write(), &held[1])
-            }
-            Lock::Semaphore => {
-                let _permit = semaphore.acquire();
-                let _count = Permit::new(self, permits);
-                self.evaluate(node)
-            }
-        }
-    }
-
     fn channel(self: &Arc<Self>, messages: u64, capacity: usize) -> Vec<u64> {
         let capacity = if self.siblings_wait { capacity } else { capacity.max(messages as usize) };
         let (sender, receiver) = sync::channel(capacity);
@@ -297,7 +248,7 @@ impl Env {
     }
 
     fn away(self: &Arc<Self>, workers: usize, nodes: &[Arc<Node>]) -> Vec<u64> {
-        let builder = FiberExecutor::builder().workers(workers).pinning(Pinning::None);
+        let builder = FiberExecutor::builder().workers(workers).pinning(Pinning::None).interleave(self.interleave);
         match builder.build() {
             Ok(executor) => executor.map(|(item, node)| self.child(item, node), self.items(nodes)),
             Err(error) => {
@@ -316,22 +267,5 @@ impl<F: Fn()> Drop for OnUnwind<F> {
         if thread::panicking() {
             (self.0)();
         }
-    }
-}
-
-/// Counts who holds a permit.
-struct Permit<'a>(&'a AtomicU64);
-
-impl<'a> Permit<'a> {
-    fn new(env: &Env, permits: &'a AtomicU64) -> Self {
-        let others = permits.fetch_add(1, Ordering::AcqRel);
-        env.check(others < PERMITS, || format!("{others} more hold one of {PERMITS} permits"));
-        Self(permits)
-    }
-}
-
-impl Drop for Permit<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }

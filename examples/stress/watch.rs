@@ -4,10 +4,11 @@ use crate::episode::Words;
 use crate::run::Expected;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 use std::{fs, panic, process, thread};
+use yieldtasks::FiberExecutor;
 
 /// What panics say that the programs do not ask for by name, and that are no mistake.
 const EXPECTED_WORDS: [&str; 4] = ["has been shut down", "did not start", "was cancelled", "is late"];
@@ -17,6 +18,7 @@ const EXPECTED_WORDS: [&str; 4] = ["has been shut down", "did not start", "was c
 pub(crate) struct Lane {
     pub(crate) progress: Arc<AtomicU64>,
     pub(crate) doing: Mutex<String>,
+    pub(crate) executors: Mutex<Vec<Weak<FiberExecutor>>>,
     pub(crate) calls: Arc<Calls>,
 }
 
@@ -60,7 +62,14 @@ pub(crate) fn detect_hangs(lanes: Arc<[Lane]>, patience: Duration) {
                     (*progress, *since) = (current, Instant::now());
                 } else if since.elapsed() > patience {
                     eprintln!("no progress for {patience:?} of {}\nall that run:", lane.doing.lock());
-                    lanes.iter().for_each(|lane| eprintln!("{}", lane.doing.lock()));
+                    let mut kept = Vec::new();
+                    for lane in &*lanes {
+                        eprintln!("{}", lane.doing.lock());
+                        let executors: Vec<_> = lane.executors.lock().iter().filter_map(Weak::upgrade).collect();
+                        executors.iter().for_each(|executor| eprintln!("{}\n{}", executor.stats(), executor.dump()));
+                        // To drop the last handle of one that hangs would take for ever.
+                        kept.extend(executors);
+                    }
                     lane.calls.running.lock().iter().for_each(|call| eprintln!("{call:?}"));
                     threads().iter().for_each(|thread| eprintln!("{thread}"));
                     process::abort();

@@ -195,9 +195,13 @@ pub(crate) fn hold() {
 ///
 /// Panics outside a fiber, which is a mistake of this crate.
 pub(crate) fn suspend(site: &'static Location<'static>) {
-    let fiber = worker().expect("only a fiber suspends").current_fiber();
+    let worker = worker().expect("only a fiber suspends");
+    let fiber = worker.current_fiber();
     if !fiber.has_noted_wait() {
         fiber.note_wait(site, None);
+    }
+    if let Some(Context::Backend { .. }) = context() {
+        worker.hold_above();
     }
     out_of_context(Worker::suspend);
     fiber.note_end_of_wait();

@@ -185,7 +185,6 @@ impl Caller<'_> {
                 may_lock: !self.plan.executors().any(Home::nests),
                 may_submit: true,
                 nests: self.plan.nests(),
-                may_block: self.plan.executors().all(Home::has_fibers_at_will),
                 holds: HOLDS,
                 may_cross: self.plan.other.is_some() && self.plan.home.runs_fibers(),
                 may_wait: true,

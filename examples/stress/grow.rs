@@ -1,7 +1,7 @@
 //! Random programs.
 
 use crate::dice::Dice;
-use crate::nest::{BORROW, Fetch, Lock, Nest, Node, Nodes, Policy, TOKENS, Verb};
+use crate::nest::{Fetch, Lock, Nest, Node, Nodes, Policy, TOKENS, Verb};
 use std::sync::Arc;
 
 /// What a program may be made of.
@@ -31,9 +31,6 @@ pub(crate) struct Soil {
     pub(crate) may_submit: bool,
     /// All executors nest, so that tasks may hold what is their thread's or the system's.
     pub(crate) nests: bool,
-    /// Tasks may block their threads: not where fibers are few, because a worker that has none left makes another only when
-    /// all the others rest, and one that is blocked does not.
-    pub(crate) may_block: bool,
     /// The first of these that may not be taken: those from there on may be held above.
     pub(crate) holds: usize,
     /// There is another executor to call.
@@ -134,9 +131,9 @@ impl Grower<'_> {
     fn hold(&mut self, depth: usize, soil: Soil) -> Nest {
         match self.dice.below(4) {
             0 => Nest::Entered(self.node(depth, soil)),
-            1 if soil.may_block => Nest::Once(self.node(depth, soil), self.dice.between(1, 6)),
+            1 => Nest::Once(self.node(depth, soil), self.dice.between(1, 6)),
             _ if soil.holds > 0 => {
-                let lock = if soil.may_block { self.dice.below(soil.holds) } else { BORROW };
+                let lock = self.dice.below(soil.holds);
                 Nest::Held(lock, self.node(depth, Soil { holds: lock, ..soil }))
             }
             _ => Nest::Map(self.nodes(depth, soil)),

@@ -73,11 +73,7 @@ impl Home {
 
     /// Whether a task may wait for what a sibling does.
     pub(crate) fn gives_each_task_a_fiber(self) -> bool {
-        self.has_fibers_at_will() && !self.nests()
-    }
-
-    pub(crate) fn has_fibers_at_will(self) -> bool {
-        matches!(self, Self::Fibers { most: None, .. })
+        matches!(self, Self::Fibers { most: None, .. }) && !self.nests()
     }
 
     pub(crate) fn runs_fibers(self) -> bool {

@@ -28,6 +28,10 @@
 //! work. A starving worker then makes a fiber beyond the allowed number. If it is the system that refuses, it waits, since
 //! memory may come back and the wait may end from outside, and fails one task with a panic after the time that `shortage` calls its patience.
 //!
+//! Where workers nest, a task may also wait by blocking its worker, for a lock that another one holds across a map. That
+//! worker is not at rest, and the holder may need a fiber. So a worker that is held and starves waits only for a moment
+//! for those who are not at rest, and then makes a fiber beyond the limit, too.
+//!
 //! Tasks that wait for a sibling by calling `yield_now` until it has done something are another matter. They look busy,
 //! and where the children run inline the sibling has not started: such programs need as many fibers as tasks.
 

@@ -520,6 +520,30 @@ fn few_fibers_are_enough_for_nests_that_hold_locks() {
 }
 
 #[test]
+fn few_fibers_are_enough_for_tasks_that_wait_by_handles_below_a_lock() {
+    within_deadline(|| {
+        for fibers in [1, 2, 3] {
+            for workers in WORKERS {
+                doing(&format!("{fibers} fibers on {workers} workers"));
+                let settings = FiberExecutor::builder().workers(workers).interleave(Interleave::Nested);
+                let executor = settings.max_fibers(fibers).pinning(Pinning::None).build().unwrap();
+                let lock = Mutex::new(0);
+                let below = |x: u64| executor.submit(move || leaf(x)).join().unwrap();
+                let task = |item: u64| {
+                    let mut sum = lock.lock().unwrap();
+                    for result in yield_taskmap(below, item..item + 2) {
+                        *sum ^= result;
+                    }
+                };
+                executor.map(task, 0..16);
+                let expected = (0..16).fold(0, |sum, item| sum ^ leaf(item) ^ leaf(item + 1));
+                assert_eq!(*lock.lock().unwrap(), expected);
+            }
+        }
+    });
+}
+
+#[test]
 fn spinning_on_what_a_descendant_does_ends() {
     within_deadline(|| {
         on_nested(|executor, _| {

@@ -76,7 +76,9 @@ impl FiberExecutorBuilder {
     /// joining its handle, need a fiber each.
     ///
     /// Each worker has one fiber whatever the limit is. Where all fibers wait and only a task that has none can end that,
-    /// as when each task of the executor joins the handle of another, the executor makes more fibers than this.
+    /// as when each task of the executor joins the handle of another, the executor makes more fibers than this. With
+    /// [`Interleave::Nested`] it does so too where a worker needs one to go on while others have been busy for a tenth of a
+    /// second, since they may wait for a lock that is held on that worker.
     pub fn max_fibers(mut self, fibers: usize) -> Self {
         self.max_fibers = Some(fibers);
         self

@@ -5,7 +5,8 @@
 //!
 //! A fiber that waits for tasks of its own, by a map, a join, a stream, a scope or its handles, or a call of another executor,
 //! *holds* its worker, and so does one that has called `yield_now`. A fiber that waits for anything else (`block_on`, `sleep`,
-//! `sync`, `unblock`, the handle of a submitted task) does not. The rule is:
+//! `sync`, `unblock`, the handle of a submitted task) does not, unless it does so in a task that runs on the stack of its
+//! parent, which waits for that task. The rule is:
 //!
 //! > From the moment a fiber begins to hold its worker until it goes on, the worker's thread runs nothing but tasks that
 //! > descend from the one on that fiber, or that a descendant of it waits for by a handle.
@@ -208,6 +209,19 @@ impl Worker {
         if let Some(nest) = &self.nest {
             nest.enter(self.current_fiber(), Hold::Children(batch));
         }
+    }
+
+    /// Notes that the running fiber is about to suspend in a task that runs on the stack of its parent, which therefore waits for
+    /// it, unless that is noted already.
+    pub(crate) fn hold_above(&self) {
+        if self.current_fiber().hold() == Hold::Not {
+            self.hold(None);
+        }
+    }
+
+    /// Whether the worker nests, and a fiber of its own waits for tasks that descend from it.
+    pub(super) fn is_held(&self) -> bool {
+        self.nest.as_ref().is_some_and(|nest| nest.innermost.get().is_some())
     }
 
     /// Whether the worker nests, and has nothing at hand that could descend from the running fiber.

@@ -17,6 +17,8 @@ use std::time::{Duration, Instant};
 const NAP: Duration = Duration::from_millis(10);
 /// How long all workers have to be at rest, although there is work, before a task is failed for want of a stack.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a worker that is held waits for others that are not at rest. They may be blocked until its tasks have ended.
+const PATIENCE_WITH_BUSY: Duration = Duration::from_millis(100);
 /// A task that has less than this part of its stack left does not run children on it.
 const LEAST_ROOM: usize = 4;
 /// What telling somebody of something may need of a stack, in bytes: a subscriber formats and writes, a panic hook makes a
@@ -113,6 +115,7 @@ impl Worker {
     /// Decides what runs next on a worker that was refused a fiber; `None` if it may start new tasks.
     #[cold]
     pub(super) fn next_without_fiber(&self) -> Option<Next> {
+        let begin = Instant::now();
         let mut at_rest_since = None;
         loop {
             if self.fibers.is_supplied(self) {
@@ -139,6 +142,10 @@ impl Worker {
             }
             if !self.shared.idle.is_everybody_else_at_rest() {
                 at_rest_since = None;
+                if self.is_held() && begin.elapsed() > PATIENCE_WITH_BUSY {
+                    // If the system refuses, this worker asks again.
+                    let _ = self.fibers.replenish(self, Ask::Beyond);
+                }
                 continue;
             }
             if let Err(Refusal::System(error)) = self.fibers.replenish(self, Ask::Beyond)

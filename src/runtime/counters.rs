@@ -3,7 +3,7 @@
 //! Each figure has one writer, the worker's thread, so counting is a load, an addition and a store, which is one instruction on
 //! x86-64 and no locked one; any thread may read. The figures are not consistent with each other while the worker runs.
 
-use std::sync::atomic::{AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// A number that one thread writes and any reads.
 #[derive(Debug, Default)]
@@ -53,46 +53,64 @@ pub(super) enum Phase {
 }
 
 const PHASES: usize = 3;
-/// The low bits of a word that say which phase it is.
-const PHASE_BITS: u32 = 2;
 
 /// The time spent in each phase, in nanoseconds. Written by the worker's thread.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct PhaseClock {
-    /// When the phase began, shifted by the bits of the phase.
-    current: AtomicU64,
-    /// Changed before `current` is, so that who reads both, and `current` again, knows whether they belong together.
-    spent: [Counter; PHASES],
+    phases: [Spent; PHASES],
+    /// The place of the phase that lasts.
+    current: AtomicUsize,
+}
+
+/// The time spent in one phase: a number and, in the lowest bit, whether the phase lasts. If so, the number is short of the
+/// time when the phase began, so that the time now makes up for that.
+///
+/// One word, so that whoever reads it while the phase ends counts what has passed of it once.
+#[derive(Debug, Default)]
+struct Spent(AtomicU64);
+
+impl Spent {
+    fn begin(&self, now: u64) {
+        let spent = self.0.load(Ordering::Relaxed).wrapping_sub(now << 1);
+        self.0.store(spent | 1, Ordering::Relaxed);
+    }
+
+    fn end(&self, now: u64) {
+        let spent = self.0.load(Ordering::Relaxed).wrapping_add(now << 1);
+        self.0.store(spent & !1, Ordering::Relaxed);
+    }
+
+    fn read(&self, now: u64) -> u64 {
+        let word = self.0.load(Ordering::Relaxed);
+        let number = word.cast_signed() >> 1;
+        let spent = if word & 1 == 1 { number.saturating_add_unsigned(now) } else { number };
+        // The phase may have begun after the time was taken.
+        spent.max(0).cast_unsigned()
+    }
+}
+
+impl Default for PhaseClock {
+    /// A worker is busy from the start on.
+    fn default() -> Self {
+        let clock = Self { phases: Default::default(), current: AtomicUsize::new(Phase::Busy as usize) };
+        clock.phases[Phase::Busy as usize].begin(0);
+        clock
+    }
 }
 
 impl PhaseClock {
     /// Notes that another phase begins. Called by the worker's thread.
     pub(super) fn enter(&self, phase: Phase, now: u64) {
-        let (since, former) = split(self.current.load(Ordering::Relaxed));
-        self.spent[former].add(now.saturating_sub(since));
-        // ORDERING: Release publishes the time spent; pairs with `read`.
-        self.current.store(now << PHASE_BITS | phase as u64, Ordering::Release);
+        // ORDERING: Relaxed here and in `Spent`. Each phase is a counter of its own.
+        self.phases[self.current.load(Ordering::Relaxed)].end(now);
+        self.phases[phase as usize].begin(now);
+        self.current.store(phase as usize, Ordering::Relaxed);
     }
 
     /// The time spent in each phase, the current one included.
     pub(super) fn read(&self, now: u64) -> [u64; PHASES] {
-        loop {
-            // ORDERING: Acquire pairs with `enter`, and the fence keeps the second look behind the others.
-            let before = self.current.load(Ordering::Acquire);
-            let mut spent = [0, 1, 2].map(|phase| self.spent[phase].get());
-            fence(Ordering::Acquire);
-            let (since, phase) = split(before);
-            if self.current.load(Ordering::Relaxed) == before {
-                spent[phase] += now.saturating_sub(since);
-                return spent;
-            }
-        }
+        [Phase::Busy, Phase::Searching, Phase::Parked].map(|phase| self.phases[phase as usize].read(now))
     }
-}
-
-fn split(word: u64) -> (u64, usize) {
-    let phase = (word & ((1 << PHASE_BITS) - 1)) as usize;
-    (word >> PHASE_BITS, phase)
 }
 
 #[cfg(test)]
@@ -108,5 +126,18 @@ mod tests {
         clock.enter(Phase::Searching, 1260);
         let [busy, searching, parked] = clock.read(1300);
         assert_eq!((busy - 100, searching, parked), (150, 50, 1000));
+    }
+
+    #[test]
+    fn who_reads_while_the_phase_changes_counts_no_time_twice() {
+        let clock = PhaseClock::default();
+        let [busy, searching, _] = &clock.phases;
+        assert_eq!(clock.read(100), [100, 0, 0]);
+        busy.end(100);
+        assert_eq!(clock.read(100), [100, 0, 0]);
+        searching.begin(100);
+        // The time may have been taken before.
+        assert_eq!(clock.read(90), [100, 0, 0]);
+        assert_eq!(clock.read(130), [100, 30, 0]);
     }
 }

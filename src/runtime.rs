@@ -5,6 +5,7 @@ pub(crate) mod affinity;
 mod coroutine;
 mod counters;
 mod deque;
+mod errand;
 pub(crate) mod fence;
 mod fiber;
 mod fiber_limit;

@@ -8,12 +8,7 @@
 //!
 //! # Protocol
 //!
-//! | state | what the request is | who may change it |
-//! |---|---|---|
-//! | `IDLE` | not there | the surveyor, who fills it in, to `ASKED` |
-//! | `ASKED` | for one thread | that thread's handler, to `ANSWERING`; the surveyor, when it has waited too long, to `IDLE` |
-//! | `ANSWERING` | in the handler's hands | the handler, to `ANSWERED` |
-//! | `ANSWERED` | answered | the surveyor, to `IDLE` |
+//! A request is an [errand](super::errand) for the worker's handler, which answers it, unless it takes too long.
 //!
 //! There is one request in the process, so surveys go one by one ([`Turn`]). It lies in static memory, so that a handler on another
 //! thread, or one that comes late, may look at it: it finds that it is not meant. The surveyor holds the lock of the worker's
@@ -29,6 +24,7 @@
 //! from running.
 
 use super::Worker;
+use super::errand::Errand;
 use super::fiber::{FiberRef, Resumer};
 use super::roster::Roster;
 use super::wait::{BatchSeen, Waited};
@@ -39,7 +35,7 @@ use crate::record::Record;
 use std::ffi::{c_int, c_void};
 use std::mem;
 use std::ptr::{self, NonNull};
-use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Once, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -53,15 +49,8 @@ const NAP: Duration = Duration::from_micros(50);
 /// Ancestors on other workers for which there is room at first.
 const ANCESTORS: usize = 256;
 
-const IDLE: usize = 0;
-const ASKED: usize = 1;
-const ANSWERING: usize = 2;
-const ANSWERED: usize = 3;
-
-static STATE: AtomicUsize = AtomicUsize::new(IDLE);
-/// The thread that is asked.
-static THREAD: AtomicUsize = AtomicUsize::new(0);
-static REQUEST: AtomicPtr<Request<'static>> = AtomicPtr::new(ptr::null_mut());
+/// The request. There once the handler is.
+static ERRAND: OnceLock<Errand<Request<'static>>> = OnceLock::new();
 /// Zero, or the [generation](Process::generation) of the process whose turn it is, plus one.
 static TURN: AtomicUsize = AtomicUsize::new(0);
 /// What was done about the signal before.
@@ -183,7 +172,7 @@ impl Turn {
                 Err(holder) => {
                     // Held when this process was forked, by a thread that is not here.
                     if TURN.compare_exchange(holder, own, Ordering::Acquire, Ordering::Relaxed).is_ok() {
-                        STATE.store(IDLE, Ordering::Relaxed);
+                        errand().clear();
                         return Self(());
                     }
                 }
@@ -217,19 +206,15 @@ impl Turn {
             request.answer();
             return true;
         }
-        THREAD.store(thread as usize, Ordering::Relaxed);
-        REQUEST.store(ptr::from_mut(request).cast(), Ordering::Relaxed);
-        // ORDERING: Release publishes the request; pairs with `take_request`.
-        STATE.store(ASKED, Ordering::Release);
+        let errand = errand();
+        errand.ask(thread as usize, NonNull::from(request).cast());
         // SAFETY: the lock of the roster, which the caller holds, keeps the thread from ending.
         let result = unsafe { libc::pthread_kill(thread, SIGNAL) };
         let began = Instant::now();
         let mut looks = 0;
-        // ORDERING: Acquire pairs with the Release in `on_signal`: the answer is there.
-        while STATE.load(Ordering::Acquire) != ANSWERED {
+        while !errand.is_answered() {
             let is_late = result != 0 || began.elapsed() > PATIENCE;
-            // ORDERING: Relaxed. The request is taken back, and nobody has read it.
-            if is_late && STATE.compare_exchange(ASKED, IDLE, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+            if is_late && errand.take_back() {
                 return false;
             }
             if looks < LOOKS_BEFORE_NAP {
@@ -239,7 +224,7 @@ impl Turn {
                 thread::sleep(NAP);
             }
         }
-        STATE.store(IDLE, Ordering::Relaxed);
+        errand.clear();
         true
     }
 }
@@ -268,10 +253,16 @@ pub(super) fn unblock_signal() {
     unsafe { libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const signals, ptr::null_mut()) };
 }
 
+/// Where requests are put.
+fn errand() -> &'static Errand<Request<'static>> {
+    ERRAND.get_or_init(Errand::new)
+}
+
 /// Sets the handler up, at the first survey of the process.
 fn install() {
     static INSTALL: Once = Once::new();
     INSTALL.call_once(|| {
+        errand();
         let mut former = mem::MaybeUninit::<libc::sigaction>::zeroed();
         // SAFETY: without a new action, this only writes the one that is there.
         unsafe { libc::sigaction(SIGNAL, ptr::null(), former.as_mut_ptr()) };
@@ -289,32 +280,17 @@ fn install() {
 
 /// The handler.
 extern "C" fn on_signal(signal: c_int, description: *mut libc::siginfo_t, context: *mut c_void) {
-    match take_request() {
+    let Some(errand) = ERRAND.get() else { return };
+    // SAFETY: always is.
+    let own = unsafe { libc::pthread_self() };
+    match errand.take(own as usize) {
         Some(mut request) => {
             // SAFETY: it is this handler's until it says that it has answered.
             unsafe { request.as_mut() }.answer();
-            // ORDERING: Release publishes the answer; pairs with `ask`.
-            STATE.store(ANSWERED, Ordering::Release);
+            errand.answer();
         }
         None => pass_on(signal, description, context),
     }
-}
-
-/// The request, if it is for the calling thread, which is then the only one to have it.
-fn take_request() -> Option<NonNull<Request<'static>>> {
-    // ORDERING: Acquire pairs with the Release in `ask`.
-    if STATE.load(Ordering::Acquire) != ASKED {
-        return None;
-    }
-    // SAFETY: always is.
-    let own = unsafe { libc::pthread_self() };
-    if THREAD.load(Ordering::Relaxed) != own as usize {
-        return None;
-    }
-    // No other handler gets this far. Unless the surveyor has taken the request back, it waits for the answer now.
-    // ORDERING: Acquire, as above.
-    STATE.compare_exchange(ASKED, ANSWERING, Ordering::Acquire, Ordering::Relaxed).ok()?;
-    NonNull::new(REQUEST.load(Ordering::Relaxed))
 }
 
 /// Leaves the signal to whoever handled it before.

@@ -22,6 +22,7 @@ mod root;
 mod roster;
 mod stack;
 pub(crate) mod survey;
+mod tally;
 pub(crate) mod wait;
 mod watchdog;
 mod worker;

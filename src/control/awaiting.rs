@@ -53,13 +53,14 @@ impl Drop for Asking {
 
 /// Whether anybody waits for a detached task.
 pub(crate) fn is_anything_awaited() -> bool {
-    // ORDERING: Relaxed here and below: notes are read under their lock, and looked for again and again.
+    // ORDERING: Relaxed, after a look at `notes_so_far`. Notes are read under their lock.
     NOTES.load(Ordering::Relaxed) > 0
 }
 
 /// Changes when somebody begins to wait.
 pub(crate) fn notes_so_far() -> usize {
-    NOTED.load(Ordering::Relaxed)
+    // ORDERING: Acquire, so that looks that follow see what was noted; pairs with `note_awaiter`, as in `runtime::tally`.
+    NOTED.load(Ordering::Acquire)
 }
 
 /// Whether awaiters are to be noted.
@@ -88,7 +89,8 @@ impl Control {
         if former.is_none() {
             NOTES.fetch_add(1, Ordering::Relaxed);
         }
-        NOTED.fetch_add(1, Ordering::Relaxed);
+        // ORDERING: Release publishes the number of notes; pairs with `notes_so_far`. The lock publishes the note.
+        NOTED.fetch_add(1, Ordering::Release);
         drop(awaiter);
         drop(former);
         true

@@ -7,21 +7,18 @@
 //! belong to a task are kept by that task, their *family*. Nobody is in a hurry, so there is a lock.
 
 use super::deque::Job;
+use super::tally::Tally;
 use crate::batch::Header;
 use crate::control::is_anything_awaited;
 use crate::record::{Origin, Record};
 use parking_lot::Mutex;
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Jobs that have not been taken.
 #[derive(Debug)]
 pub(super) struct Kin {
     jobs: Mutex<Jobs>,
-    /// How many there are.
-    len: AtomicUsize,
-    /// How many there have been.
-    pushed: AtomicUsize,
+    tally: Tally,
 }
 
 #[derive(Debug, Default)]
@@ -50,19 +47,17 @@ unsafe fn origin_of(job: &Job<Header>) -> &Origin {
 
 impl Kin {
     pub(super) fn new() -> Self {
-        Self { jobs: Mutex::default(), len: AtomicUsize::new(0), pushed: AtomicUsize::new(0) }
+        Self { jobs: Mutex::default(), tally: Tally::new() }
     }
 
     /// Whether there was none at some moment during the call.
     pub(super) fn is_empty(&self) -> bool {
-        // ORDERING: Relaxed. A hint on the way; before parking, a fence precedes it (see `idle`).
-        self.len.load(Ordering::Relaxed) == 0
+        self.tally.is_empty()
     }
 
     /// Changes when there may be something new.
     pub(super) fn pushed(&self) -> usize {
-        // ORDERING: Acquire, so that a look that follows sees what was pushed.
-        self.pushed.load(Ordering::Acquire)
+        self.tally.added()
     }
 
     /// Adds a job. Returns whether it belongs to a task.
@@ -74,10 +69,7 @@ impl Kin {
             None => jobs.roots.push_back(job),
             Some(parent) => jobs.add_to_family(parent, job),
         }
-        // ORDERING: Relaxed under the lock; the caller passes a fence before it looks who sleeps.
-        self.len.fetch_add(1, Ordering::Relaxed);
-        // ORDERING: Release pairs with `pushed`.
-        self.pushed.fetch_add(1, Ordering::Release);
+        self.tally.add();
         parent.is_some()
     }
 
@@ -94,7 +86,7 @@ impl Kin {
             jobs.take_of_family().or_else(|| jobs.take_root())
         };
         if job.is_some() {
-            self.len.fetch_sub(1, Ordering::Relaxed);
+            self.tally.remove();
         }
         job
     }
@@ -117,7 +109,7 @@ impl Kin {
             let parent = unsafe { origin_of(&rest) }.parent_address();
             jobs.put_back(parent, rest);
         } else {
-            self.len.fetch_sub(1, Ordering::Relaxed);
+            self.tally.remove();
         }
         Some(Job { batch, tasks: tasks.start..tasks.start + 1 })
     }

@@ -1,7 +1,7 @@
 //! The atomics, cells and locks of the protocols: the real ones, or loom's when the models run.
 //!
-//! The join counter, the inbox, the deque and the idle protocol are written against this module, so that loom explores
-//! the code that ships and not a copy of it.
+//! The join counter, the wake state, the inbox, the gate, the tally, the errand, the deque and the idle protocol are written
+//! against this module, so that loom explores the code that ships and not a copy of it.
 
 #[cfg(not(all(test, yieldtasks_loom)))]
 mod imp {
@@ -112,6 +112,7 @@ mod imp {
 mod imp {
     use loom::sync::MutexGuard;
     pub(crate) use loom::sync::atomic::{AtomicPtr, AtomicUsize, Ordering, fence};
+    use std::cell::Cell;
     use std::time::Duration;
 
     /// The lock of `parking_lot` by name, loom's by behaviour.
@@ -162,27 +163,79 @@ mod imp {
         }
     }
 
+    loom::lazy_static! {
+        /// What light and heavy fences have in common in a model.
+        static ref MEETING: AtomicUsize = AtomicUsize::new(0);
+    }
+
+    /// Which fences a model has.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub(crate) enum Fences {
+        /// The rare side has the kernel run the fence of the frequent side.
+        ByKernel,
+        /// Both sides pass full fences.
+        Full,
+    }
+
+    thread_local! {
+        /// Of the model that runs on this thread. Loom runs all threads of a model on the one that started it.
+        static FENCES: Cell<Fences> = const { Cell::new(Fences::Full) };
+    }
+
+    impl Fences {
+        /// Calls `check`, which runs a model, with these fences.
+        pub(crate) fn in_model(self, check: impl FnOnce()) {
+            let former = FENCES.replace(self);
+            check();
+            FENCES.set(former);
+        }
+    }
+
+    /// What the rare side has the kernel do is no fence where it stands in the program of the frequent side: it orders what
+    /// comes before against a heavy fence, and nothing else. A full fence would also publish, to whoever reads what is
+    /// stored after it. So here both sides change the same word: whichever comes second sees all that came before the
+    /// other, and that is all. Two light fences of different threads also meet there, which they do not in truth: no model has
+    /// two threads that rely on light fences.
     #[derive(Clone, Copy, Debug)]
-    pub(crate) struct LightFence;
+    pub(crate) struct LightFence {
+        by_kernel: bool,
+    }
 
     impl LightFence {
+        /// Called before the model starts threads, or loom would order them by who used the word first.
         pub(crate) fn new() -> Self {
-            Self
+            let _ = &*MEETING;
+            Self { by_kernel: FENCES.get() == Fences::ByKernel }
         }
 
         pub(crate) fn is_by_kernel(self) -> bool {
-            false
+            self.by_kernel
         }
 
-        pub(crate) fn in_compiler() {}
+        pub(crate) fn in_compiler() {
+            if FENCES.get() == Fences::ByKernel {
+                meet();
+            }
+        }
 
         pub(crate) fn pass(self) {
-            fence(Ordering::SeqCst);
+            if self.by_kernel {
+                meet();
+            } else {
+                fence(Ordering::SeqCst);
+            }
         }
+    }
+
+    fn meet() {
+        MEETING.fetch_add(1, Ordering::AcqRel);
     }
 
     pub(crate) fn heavy_fence() {
         fence(Ordering::SeqCst);
+        if FENCES.get() == Fences::ByKernel {
+            meet();
+        }
     }
 }
 

@@ -221,8 +221,8 @@ impl Header {
         let before = self.failures.load(Ordering::Relaxed);
         let failure = Box::into_raw(Box::new(Failure { idx, cause, before }));
         let mut before = before;
-        // ORDERING: Release publishes the failure; the parent's Acquire is that of the join.
-        while let Err(now) = self.failures.compare_exchange_weak(before, failure, Ordering::Release, Ordering::Relaxed)
+        // ORDERING: Relaxed. The party arrives later, and the join publishes the failure to the parent, the only one to read it.
+        while let Err(now) = self.failures.compare_exchange_weak(before, failure, Ordering::Relaxed, Ordering::Relaxed)
         {
             before = now;
             // SAFETY: the failure is this call's until the exchange succeeds.

@@ -278,6 +278,7 @@ impl Parker {
 #[cfg(all(test, yieldtasks_loom))]
 mod models {
     use super::*;
+    use crate::primitives::Fences;
     use loom::sync::Arc;
     use loom::thread;
 
@@ -326,11 +327,11 @@ mod models {
         }
     }
 
-    fn explore(workers: usize, push: fn(&Place)) {
+    fn explore(fences: Fences, workers: usize, push: fn(&Place)) {
         let mut model = loom::model::Builder::new();
         // Deeper, which takes minutes: `LOOM_MAX_PREEMPTIONS=3`.
         model.preemption_bound = model.preemption_bound.or(Some(2));
-        model.check(move || {
+        let check = move || {
             let place = Arc::new(Place { jobs: AtomicUsize::new(0), idle: Idle::new(workers) });
             let threads: Vec<_> = (0..workers)
                 .map(|worker| {
@@ -340,22 +341,24 @@ mod models {
                 .collect();
             (0..workers).for_each(|_| push(&place));
             threads.into_iter().for_each(|thread| thread.join().unwrap());
-        });
+        };
+        fences.in_model(|| model.check(check));
     }
 
     #[test]
     fn loom_no_push_is_missed_by_a_worker_that_goes_to_sleep() {
-        explore(1, Place::push);
+        explore(Fences::Full, 1, Place::push);
+        explore(Fences::ByKernel, 1, Place::push);
     }
 
     #[test]
     fn loom_no_push_from_outside_is_missed_by_a_worker_that_goes_to_sleep() {
-        explore(1, Place::push_from_outside);
+        explore(Fences::Full, 1, Place::push_from_outside);
     }
 
     #[test]
     fn loom_two_jobs_reach_two_workers_one_of_which_may_search() {
-        explore(2, Place::push);
+        explore(Fences::Full, 2, Place::push);
     }
 
     #[test]
@@ -381,6 +384,7 @@ mod models {
             worker.join().unwrap();
         });
     }
+
     #[test]
     fn loom_a_job_that_was_hidden_by_a_look_is_not_missed_by_a_worker_that_goes_to_sleep() {
         let mut model = loom::model::Builder::new();

@@ -174,6 +174,8 @@ unsafe impl Sync for Record {}
 
 /// A panic on its way up the nest, by what can be known of its payload without owning it.
 struct Raised {
+    /// The origin of the task that was to raise it, and which of the siblings that was.
+    task: (usize, usize),
     address: *const (),
     kind: TypeId,
     text: String,
@@ -274,16 +276,27 @@ impl Record {
     /// Notes where a panic came from that is about to be raised in this task.
     pub(crate) fn note_raised(&self, payload: &(dyn Any + Send), path: TaskPath) {
         let (address, kind, text) = identity_of(payload);
-        self.raised.set(Some(Box::new(Raised { address, kind, text, path })));
+        self.raised.set(Some(Box::new(Raised { task: self.task(), address, kind, text, path })));
     }
 
     /// The place that a panic of this task came from: further down the nest, or this task itself.
     pub(crate) fn path_of(&self, payload: &Payload) -> TaskPath {
         let (address, kind, text) = identity_of(&**payload);
         match self.raised.take() {
-            Some(raised) if raised.address == address && raised.kind == kind && raised.text == text => raised.path,
+            // What another task on the same fiber has caught may have had the same address.
+            Some(raised)
+                if raised.task == self.task()
+                    && (raised.address, raised.kind) == (address, kind)
+                    && raised.text == text =>
+            {
+                raised.path
+            }
             _ => self.path(),
         }
+    }
+
+    fn task(&self) -> (usize, usize) {
+        (self.origin_address(), self.idx())
     }
 
     /// The path of the task.

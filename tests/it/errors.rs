@@ -407,6 +407,23 @@ fn a_panic_after_others_were_caught_has_a_path_of_its_own() {
 }
 
 #[test]
+fn a_panic_does_not_get_the_path_of_one_that_a_sibling_caught() {
+    // Two of these cannot be told apart: they have no size, so all have one address.
+    struct Same;
+    let fail = || panic::resume_unwind(Box::new(Same));
+    within_deadline(move || {
+        on_every_backend(|executor| {
+            let task = |x: usize| match x {
+                0 => assert!(caught(|| yield_taskmap(|_| fail(), 0..2)).is_err()),
+                _ => fail(),
+            };
+            let error = executor.taskmap(task, 0..2).name("task").try_run().unwrap_err();
+            assert_eq!(error.path().to_string(), "task[1]");
+        });
+    });
+}
+
+#[test]
 fn the_error_of_a_cancelled_map_names_the_first_task_without_a_result() {
     within_deadline(|| {
         on_every_backend(|executor| {

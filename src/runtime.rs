@@ -1,7 +1,7 @@
-#![expect(unsafe_code, reason = "batches are handed over by raw pointers")]
 //! The fiber runtime: workers, what they share, and how work comes in from outside.
 
 pub(crate) mod affinity;
+mod calls;
 mod coroutine;
 mod counters;
 mod deque;
@@ -20,6 +20,7 @@ mod overflow;
 mod regions;
 mod root;
 mod roster;
+mod shared;
 mod stack;
 pub(crate) mod survey;
 mod tally;
@@ -27,42 +28,32 @@ pub(crate) mod wait;
 mod watchdog;
 mod worker;
 
+pub(crate) use calls::{RuntimeFeed, is_at_home, open_at_home, run_at_home};
 pub(crate) use fiber::FiberRef;
 pub(crate) use root::RootBatch;
+pub(crate) use shared::Shared;
 pub(crate) use stack::{SMALLEST_STACK, check_size};
 pub(crate) use worker::Worker;
 
 use crate::batch::{Batch, Header};
-use crate::control::Asking;
-use crate::current::{self, Context};
-use crate::dump::Dump;
+use crate::current;
 use crate::error::BuildError;
 use crate::executor::Interleave;
 use crate::handle::DetachedTask;
 use crate::process::Process;
-use crate::stats::Stats;
-use crate::waiter::{Parking, Waiter};
+use crate::waiter::Parking;
 use affinity::{Placement, ProcessMask};
-use crossbeam_utils::CachePadded;
-use deque::{Deque, Injector, Job, Stealer};
-use fiber::Fiber;
-use fiber_limit::FiberLimit;
-use gate::Gate;
-use idle::Idle;
-use inbox::Inbox;
-use kin::Kin;
+use calls::Call;
+use deque::{Deque, Job};
 use overflow::AlternateStack;
 use parking_lot::Mutex;
-use roster::Roster;
 use std::io;
 use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
-use survey::{Sight, Turn};
-use watchdog::Watchdog;
+use std::time::Duration;
 
 /// What a runtime is started with.
 #[derive(Clone, Debug)]
@@ -83,149 +74,6 @@ pub(crate) struct Settings {
     pub(crate) watchdog: Option<Duration>,
     /// What tells the executor that starts the runtime from others.
     pub(crate) owner: usize,
-}
-
-/// What the workers of a runtime share with each other and with the outside.
-pub(crate) struct Shared {
-    gate: Gate,
-    injector: Injector<Job<Header>>,
-    /// Where jobs from outside go instead that may descend from what waits here; none unless workers nest.
-    kin: Kin,
-    idle: Idle,
-    seats: Box<[CachePadded<Seat>]>,
-    stack_size: usize,
-    fiber_limit: FiberLimit,
-    mask: ProcessMask,
-    interleave: Interleave,
-    owner: usize,
-    /// When the runtime was started.
-    epoch: Instant,
-    ending: Mutex<Ending>,
-    watchdog: Option<Watchdog>,
-    /// While workers nest.
-    _asking: Option<Asking>,
-}
-
-/// What other threads see of a worker. Padded, because a waker of one worker must not slow down its neighbour.
-struct Seat {
-    inbox: Inbox<Fiber>,
-    stealer: Stealer<Header>,
-    roster: Roster,
-}
-
-/// The workers that have not ended, and who waits for them.
-struct Ending {
-    workers: usize,
-    waiters: Vec<Waiter>,
-}
-
-impl Shared {
-    fn inbox(&self, worker: usize) -> &Inbox<Fiber> {
-        &self.seats[worker].inbox
-    }
-
-    fn stealer(&self, worker: usize) -> &Stealer<Header> {
-        &self.seats[worker].stealer
-    }
-
-    fn roster(&self, worker: usize) -> &Roster {
-        &self.seats[worker].roster
-    }
-
-    fn workers(&self) -> usize {
-        self.seats.len()
-    }
-
-    /// The time since the runtime was started, in nanoseconds: enough for five centuries.
-    fn nanoseconds(&self) -> u64 {
-        self.epoch.elapsed().as_nanos() as u64
-    }
-
-    fn wake(&self, worker: usize) {
-        self.idle.wake(worker);
-    }
-
-    fn stack_size(&self) -> usize {
-        self.stack_size
-    }
-
-    fn fiber_limit(&self) -> &FiberLimit {
-        &self.fiber_limit
-    }
-
-    fn process_mask(&self) -> &ProcessMask {
-        &self.mask
-    }
-
-    /// What the workers have done, and what they hold.
-    pub(crate) fn stats(&self) -> Stats {
-        let rosters = || self.seats.iter().map(|seat| &seat.roster);
-        let mut stats = Stats {
-            workers: rosters().map(Roster::stats).collect(),
-            inline_batches: self.fiber_limit.inline(),
-            ..Stats::default()
-        };
-        for figures in rosters().map(Roster::measure) {
-            stats.stack_reserved += figures.reserved;
-            stats.stack_resident += figures.resident;
-            stats.stack_high_water = stats.stack_high_water.max(figures.height);
-        }
-        stats
-    }
-
-    /// What is live on each worker.
-    pub(crate) fn survey(&self) -> Vec<(usize, Option<Vec<Sight>>)> {
-        let mut turn = Turn::take();
-        (0..self.workers()).map(|worker| (worker, turn.survey(self.roster(worker)))).collect()
-    }
-
-    fn dump(&self) -> Dump {
-        Dump::new(self.survey())
-    }
-
-    /// Counts a root out, and lets the workers end if it was the last one.
-    fn leave(&self) {
-        if self.gate.leave() {
-            self.idle.wake_all();
-        }
-    }
-
-    /// Notes that a worker has ended.
-    fn worker_ended(&self) {
-        let waiters = {
-            let mut ending = self.ending.lock();
-            ending.workers -= 1;
-            if ending.workers == 0 {
-                self.watchdog.as_ref().inspect(|watchdog| watchdog.end());
-                std::mem::take(&mut ending.waiters)
-            } else {
-                Vec::new()
-            }
-        };
-        waiters.into_iter().for_each(Waiter::wake);
-    }
-
-    /// Whether workers run only descendants of what waits on them.
-    fn nests(&self) -> bool {
-        self.interleave == Interleave::Nested
-    }
-
-    /// Hands a job to whichever worker may take it.
-    ///
-    /// The batch is live until its tasks have ended, so until they are taken.
-    fn inject(&self, job: Job<Header>) {
-        if self.nests() {
-            let is_kin = self.kin.push(job);
-            self.idle.notify_from_outside();
-            // A worker of this runtime that waits for the job may sleep only if another thread has pushed it.
-            if is_kin && !current::worker().is_some_and(|worker| worker.belongs_to(NonNull::from(self))) {
-                self.idle.nudge_starving();
-            }
-        } else {
-            self.injector.push(job);
-            self.idle.notify_from_outside();
-        }
-    }
 }
 
 /// Ends the process if it is dropped by a panic. No panic of a task gets here; one of the crate's own would free the stacks
@@ -259,26 +107,7 @@ impl Runtime {
         overflow::install();
         let workers = settings.placement.workers();
         let deques: Vec<_> = (0..workers).map(|_| Deque::new()).collect();
-        let seats = deques.iter().map(|deque| {
-            let seat = Seat { inbox: Inbox::new(), stealer: deque.stealer(), roster: Roster::default() };
-            CachePadded::new(seat)
-        });
-        let shared = Arc::new(Shared {
-            gate: Gate::new(),
-            injector: Injector::new(),
-            kin: Kin::new(),
-            idle: Idle::new(workers),
-            seats: seats.collect(),
-            stack_size: settings.stack_size,
-            fiber_limit: FiberLimit::new(settings.max_fibers),
-            mask: settings.mask.clone(),
-            interleave: settings.interleave,
-            owner: settings.owner,
-            epoch: Instant::now(),
-            ending: Mutex::new(Ending { workers: 0, waiters: Vec::new() }),
-            watchdog: settings.watchdog.map(Watchdog::new),
-            _asking: (settings.interleave == Interleave::Nested).then(Asking::begin),
-        });
+        let shared = Arc::new(Shared::new(settings, &deques));
         let threads = Mutex::new(Vec::with_capacity(workers));
         let mut runtime = Self { shared, threads, refused: Vec::new(), process: Process::current() };
         runtime.start_watchdog(settings).map_err(|source| BuildError::WatchdogThread { source })?;
@@ -459,75 +288,4 @@ impl std::fmt::Debug for Runtime {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Runtime").field("workers", &self.shared.workers()).finish_non_exhaustive()
     }
-}
-
-/// A call that is fed task by task.
-pub(crate) struct RuntimeFeed {
-    shared: Arc<Shared>,
-    call: Call,
-}
-
-/// How a call keeps the runtime from ending.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Call {
-    /// It is a root, counted out when the feed is dropped.
-    Root,
-    /// It is made inside a task.
-    Nested,
-}
-
-impl RuntimeFeed {
-    /// Starts a task of the call: as this worker's newest if the caller is one of the runtime's.
-    pub(crate) fn spawn(&self, task: DetachedTask) {
-        self.shared.gate.enter_nested();
-        let batch = RootBatch::for_task(task, Arc::clone(&self.shared));
-        let job = Job { batch, tasks: 0..1 };
-        let here = current::worker().filter(|worker| worker.belongs_to(NonNull::from(&*self.shared)));
-        match here {
-            // The deque of a worker that nests holds nothing but batches of the fibers that wait there.
-            Some(worker) if !self.shared.nests() => worker.push(job),
-            _ => self.shared.inject(job),
-        }
-    }
-}
-
-impl Drop for RuntimeFeed {
-    fn drop(&mut self) {
-        if self.call == Call::Root {
-            self.shared.leave();
-        }
-    }
-}
-
-/// A feed of the runtime whose executor is `owner`, if the caller is a task of it.
-pub(crate) fn open_at_home(owner: usize) -> Option<RuntimeFeed> {
-    match current::context() {
-        // SAFETY: a worker outlives its fibers, and the caller runs on one of them.
-        Some(Context::Fibers(worker)) => Some(unsafe { worker.as_ref() }).filter(|worker| worker.owner() == owner),
-        _ => None,
-    }
-    .map(Worker::open)
-}
-
-/// Runs a batch as a fork if the caller is a task of the executor `owner`. Returns whether it is.
-#[must_use]
-pub(crate) fn run_at_home(owner: usize, batch: &Batch<'_>) -> bool {
-    let Some(Context::Fibers(worker)) = current::context() else {
-        return false;
-    };
-    // SAFETY: a worker outlives its fibers, and the caller runs on one of them.
-    let worker = unsafe { worker.as_ref() };
-    if worker.owner() != owner {
-        return false;
-    }
-    let header = batch.claim_all();
-    // SAFETY: the batch is live until `run_batch` returns, and claiming all of it leaves nobody else to know it.
-    unsafe { worker.fork(header, batch.len()) };
-    batch.note_joined();
-    true
-}
-
-/// Whether the caller runs on a fiber of the executor `owner`.
-pub(crate) fn is_at_home(owner: usize) -> bool {
-    current::worker().is_some_and(|worker| worker.owner() == owner)
 }

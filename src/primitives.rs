@@ -7,12 +7,8 @@
 mod imp {
     pub(crate) use parking_lot::Mutex;
     pub(crate) use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering, fence};
+    use std::sync::{Condvar, Mutex as StdMutex, MutexGuard, PoisonError};
     use std::time::Duration;
-
-    #[cfg(not(yieldtasks_threads))]
-    use std_locks as locks;
-    #[cfg(yieldtasks_threads)]
-    use visible_locks as locks;
 
     /// A value that threads wait for to change.
     ///
@@ -21,86 +17,30 @@ mod imp {
     /// that are not there, and the threads that it starts get the same stacks. Workers park for long, and so through forks.
     #[derive(Debug, Default)]
     pub(crate) struct Monitor<T> {
-        value: locks::Mutex<T>,
-        changed: locks::Condvar,
+        value: StdMutex<T>,
+        changed: Condvar,
     }
 
     impl<T> Monitor<T> {
         pub(crate) fn new(value: T) -> Self {
-            Self { value: locks::Mutex::new(value), changed: locks::Condvar::new() }
+            Self { value: StdMutex::new(value), changed: Condvar::new() }
         }
 
-        pub(crate) fn lock(&self) -> locks::MutexGuard<'_, T> {
-            locks::lock(&self.value)
+        pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
+            self.value.lock().unwrap_or_else(PoisonError::into_inner)
         }
 
         pub(crate) fn notify_one(&self) {
             self.changed.notify_one();
         }
 
-        pub(crate) fn wait<'a>(&self, guard: locks::MutexGuard<'a, T>) -> locks::MutexGuard<'a, T> {
-            locks::wait(&self.changed, guard)
+        pub(crate) fn wait<'a>(&self, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
+            self.changed.wait(guard).unwrap_or_else(PoisonError::into_inner)
         }
 
-        pub(crate) fn wait_for<'a>(
-            &self,
-            guard: locks::MutexGuard<'a, T>,
-            at_most: Duration,
-        ) -> locks::MutexGuard<'a, T> {
+        pub(crate) fn wait_for<'a>(&self, guard: MutexGuard<'a, T>, at_most: Duration) -> MutexGuard<'a, T> {
             // Who waits looks for itself why it goes on.
-            locks::wait_for(&self.changed, guard, at_most)
-        }
-    }
-
-    #[cfg(not(yieldtasks_threads))]
-    mod std_locks {
-        pub(super) use std::sync::{Condvar, Mutex, MutexGuard};
-        use std::sync::{LockResult, PoisonError};
-        use std::time::Duration;
-
-        fn whole<G>(result: LockResult<G>) -> G {
-            result.unwrap_or_else(PoisonError::into_inner)
-        }
-
-        pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-            whole(mutex.lock())
-        }
-
-        pub(super) fn wait<'a, T>(changed: &Condvar, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
-            whole(changed.wait(guard))
-        }
-
-        pub(super) fn wait_for<'a, T>(
-            changed: &Condvar,
-            guard: MutexGuard<'a, T>,
-            at_most: Duration,
-        ) -> MutexGuard<'a, T> {
-            whole(changed.wait_timeout(guard, at_most)).0
-        }
-    }
-
-    /// Locks that ThreadSanitizer sees, because they are compiled with the crate, as the standard library is not.
-    #[cfg(yieldtasks_threads)]
-    mod visible_locks {
-        pub(super) use parking_lot::{Condvar, Mutex, MutexGuard};
-        use std::time::Duration;
-
-        pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-            mutex.lock()
-        }
-
-        pub(super) fn wait<'a, T>(changed: &Condvar, mut guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
-            changed.wait(&mut guard);
-            guard
-        }
-
-        pub(super) fn wait_for<'a, T>(
-            changed: &Condvar,
-            mut guard: MutexGuard<'a, T>,
-            at_most: Duration,
-        ) -> MutexGuard<'a, T> {
-            changed.wait_for(&mut guard, at_most);
-            guard
+            self.changed.wait_timeout(guard, at_most).unwrap_or_else(PoisonError::into_inner).0
         }
     }
 

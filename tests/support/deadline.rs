@@ -1,6 +1,7 @@
 //! Tests that would hang fail instead, with a message.
 
 use std::cell::RefCell;
+use std::env;
 use std::panic;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -15,6 +16,11 @@ const CONDITION: Duration = Duration::from_secs(30);
 
 thread_local! {
     static DOING: RefCell<Arc<Mutex<String>>> = RefCell::default();
+}
+
+/// Times this where `TEST_PATIENCE` says so, for checkers that make everything slow.
+fn patiently(at_most: Duration) -> Duration {
+    at_most * env::var("TEST_PATIENCE").ok().and_then(|times| times.parse().ok()).unwrap_or(1)
 }
 
 /// Notes what the calling test is about to do, for the message if it hangs.
@@ -35,8 +41,9 @@ pub(crate) fn within_deadline(body: impl FnOnce() + Send + 'static) {
         body();
     };
     let runner = thread::Builder::new().name(name.clone()).spawn(run).expect("a test needs a thread");
-    if ended.recv_timeout(TEST) == Err(RecvTimeoutError::Timeout) {
-        panic!("{name} hangs: it has not ended within {TEST:?}, last seen {:?}", doing.lock().unwrap());
+    let at_most = patiently(TEST);
+    if ended.recv_timeout(at_most) == Err(RecvTimeoutError::Timeout) {
+        panic!("{name} hangs: it has not ended within {at_most:?}, last seen {:?}", doing.lock().unwrap());
     }
     if let Err(payload) = runner.join() {
         panic::resume_unwind(payload);
@@ -52,9 +59,9 @@ pub(crate) fn spin_until(what: &str, condition: impl Fn() -> bool) {
 /// Waits until `condition` holds, calling `pause` in between.
 #[track_caller]
 pub(crate) fn wait_until(what: &str, condition: impl Fn() -> bool, pause: impl Fn()) {
-    let start = Instant::now();
+    let (start, at_most) = (Instant::now(), patiently(CONDITION));
     while !condition() {
-        assert!(start.elapsed() < CONDITION, "waited for {CONDITION:?} in vain: {what}");
+        assert!(start.elapsed() < at_most, "waited for {at_most:?} in vain: {what}");
         pause();
     }
 }

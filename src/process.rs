@@ -21,6 +21,10 @@ pub(crate) struct Process {
 impl Process {
     /// The process that the caller is in.
     pub(crate) fn current() -> Self {
+        if cfg!(miri) {
+            // It does not fork.
+            return Self { generation: 0 };
+        }
         static REGISTER: Once = Once::new();
         REGISTER.call_once(|| {
             // SAFETY: the function does what is allowed in the child of a process with threads. Where there is no memory to

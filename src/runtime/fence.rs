@@ -12,7 +12,7 @@
 
 use std::sync::atomic::{Ordering, compiler_fence, fence};
 
-#[cfg(any(target_os = "linux", target_os = "android"))]
+#[cfg(all(any(target_os = "linux", target_os = "android"), not(miri)))]
 mod kernel {
     use rustix::thread::{MembarrierCommand, MembarrierQuery, membarrier, membarrier_query};
     use std::sync::Once;
@@ -40,7 +40,7 @@ mod kernel {
     }
 }
 
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
+#[cfg(any(not(any(target_os = "linux", target_os = "android")), miri))]
 mod kernel {
     pub(super) fn register() {}
 

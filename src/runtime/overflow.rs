@@ -38,6 +38,10 @@ const ALTERNATE_STACK: usize = 64 * 1024;
 
 /// Lets overflows of fibers be told. Does something at the first call in the process only.
 pub(super) fn install() {
+    if cfg!(miri) {
+        // It knows neither signals nor guards.
+        return;
+    }
     static INSTALL: Once = Once::new();
     INSTALL.call_once(|| {
         for (signal, former) in SIGNALS.into_iter().zip(&FORMER) {
@@ -191,6 +195,9 @@ impl AlternateStack {
     /// Provides the calling thread with an alternate stack, unless it has one. Without memory for it, an overflow ends the
     /// process all the same, but says nothing.
     pub(super) fn ensure() -> Self {
+        if cfg!(miri) {
+            return Self(None);
+        }
         let mut present = mem::MaybeUninit::<libc::stack_t>::zeroed();
         // SAFETY: without a new stack, this only writes which one there is.
         let result = unsafe { libc::sigaltstack(ptr::null(), present.as_mut_ptr()) };

@@ -9,13 +9,13 @@
 //! Since stacks have equal sizes, the same depth in each would fall into the same sets of the processor's caches. So the
 //! usable top of each is lowered by a *colour*, a multiple of [`COLOUR_STEP`].
 
+#[cfg_attr(miri, path = "stack/heap.rs")]
+mod memory;
+
 use super::heights::{self, Use};
 use super::regions::{self, Region, Spot};
 use super::roster::Roster;
-use corosensei::stack::valgrind::ValgrindStackRegistration;
 use corosensei::stack::{MIN_STACK_SIZE, STACK_ALIGNMENT, Stack, StackPointer};
-use rustix::mm::{MapFlags, MprotectFlags, ProtFlags};
-use std::ffi::c_void;
 use std::io;
 use std::num::NonZeroUsize;
 use std::ptr::{self, NonNull};
@@ -56,7 +56,7 @@ impl StackSpace {
         let control = self.bottom.map_addr(|_| NonZeroUsize::new(control).expect("no mapping ends at address zero"));
         let base = StackPointer::new(base).expect("no mapping ends at address zero");
         let limit = self.bottom.addr();
-        let valgrind = ValgrindStackRegistration::new(self.bottom.as_ptr(), base.get() - limit.get());
+        let valgrind = memory::Registration::new(self.bottom.as_ptr(), base.get() - limit.get());
         (control.cast(), FiberStack { base, limit, _valgrind: valgrind })
     }
 
@@ -114,8 +114,8 @@ impl StackSpace {
         let page = page_size();
         // SAFETY: the guard is one page, and the stack is larger.
         let usable = unsafe { self.bottom.add(page) };
-        // SAFETY: the range is private anonymous memory of ours that nothing uses. What it says is advice.
-        let _ = unsafe { libc::madvise(usable.as_ptr().cast(), self.size - page, libc::MADV_DONTNEED) };
+        // SAFETY: the range is private anonymous memory of ours that nothing uses.
+        unsafe { memory::decommit(usable, self.size - page) };
     }
 }
 
@@ -126,7 +126,7 @@ pub(super) struct FiberStack {
     limit: StackPointer,
     /// Tells valgrind, if the process runs under it, that a jump to this stack is a switch and not a large frame. A few
     /// instructions without effect otherwise.
-    _valgrind: ValgrindStackRegistration,
+    _valgrind: memory::Registration,
 }
 
 // SAFETY: the stack has a guard page at its limit and more than the least size above it; both ends are aligned.
@@ -177,7 +177,7 @@ impl StackPool {
         }
         let slab = self.slabs.last().expect("one was just mapped if there was none");
         let space = slab.stack(self.used, self.stack_size);
-        guard(space.bottom)?;
+        memory::guard(space.bottom)?;
         self.used += 1;
         Ok(space)
     }
@@ -253,17 +253,7 @@ impl Slab {
 
     fn map(stacks: usize, stack_size: usize) -> io::Result<Self> {
         let bytes = stacks.checked_mul(stack_size).ok_or(io::ErrorKind::OutOfMemory)?;
-        let protection = ProtFlags::READ | ProtFlags::WRITE;
-        let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
-        // SAFETY: a fresh anonymous mapping at an address that the system chooses.
-        let bottom = unsafe { rustix::mm::mmap_anonymous(ptr::null_mut(), bytes, protection, flags) }?;
-        #[cfg(target_os = "linux")]
-        {
-            // A huge page would commit two mebibytes for a fiber that uses one page.
-            // SAFETY: the range was just mapped. What it says is advice.
-            let _ = unsafe { libc::madvise(bottom, bytes, libc::MADV_NOHUGEPAGE) };
-        }
-        let bottom = NonNull::new(bottom.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
+        let bottom = memory::reserve(bytes)?;
         Ok(Self { bottom, bytes, stacks, region: None })
     }
 
@@ -284,66 +274,13 @@ impl Drop for Slab {
     fn drop(&mut self) {
         self.region.inspect(|region| region.leave());
         // SAFETY: the pool is dropped after all fibers on its stacks have been retired.
-        let result = unsafe { rustix::mm::munmap(self.bottom.as_ptr().cast(), self.bytes) };
-        debug_assert!(result.is_ok(), "unmapping a whole mapping of ours cannot fail");
+        unsafe { memory::release(self.bottom, self.bytes) };
     }
 }
 
-/// Makes the page at `bottom` a guard.
-fn guard(bottom: NonNull<u8>) -> io::Result<()> {
-    if light_guards::are_available() { light_guards::install(bottom) } else { protect(bottom) }
-}
-
-/// Makes the page at `bottom` a guard in the way that every system knows, which splits the mapping.
-fn protect(bottom: NonNull<u8>) -> io::Result<()> {
-    let address: *mut c_void = bottom.as_ptr().cast();
-    // SAFETY: the page belongs to a mapping of ours and is not in use.
-    unsafe { rustix::mm::mprotect(address, page_size(), MprotectFlags::empty()) }?;
-    Ok(())
-}
-
-/// Guards that leave a mapping in one piece.
-#[cfg(target_os = "linux")]
-mod light_guards {
-    use super::{Slab, page_size};
-    use std::io;
-    use std::ptr::NonNull;
-    use std::sync::OnceLock;
-
-    /// `MADV_GUARD_INSTALL`, which the C library's headers do not name yet.
-    const GUARD_INSTALL: i32 = 102;
-
-    /// Whether the kernel knows them: asked once, on a page of its own.
-    pub(super) fn are_available() -> bool {
-        static AVAILABLE: OnceLock<bool> = OnceLock::new();
-        let probe = || Slab::map(1, page_size()).is_ok_and(|page| install(page.bottom).is_ok());
-        *AVAILABLE.get_or_init(probe)
-    }
-
-    pub(super) fn install(page: NonNull<u8>) -> io::Result<()> {
-        // SAFETY: the page belongs to a mapping of ours and is not in use.
-        let result = unsafe { libc::madvise(page.as_ptr().cast(), page_size(), GUARD_INSTALL) };
-        if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-    }
-}
-
-/// Other systems have none.
-#[cfg(not(target_os = "linux"))]
-mod light_guards {
-    use std::io;
-    use std::ptr::NonNull;
-
-    pub(super) fn are_available() -> bool {
-        false
-    }
-
-    pub(super) fn install(_page: NonNull<u8>) -> io::Result<()> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-}
-
-#[cfg(test)]
+#[cfg(all(test, not(miri)))]
 mod tests {
+    use super::memory::{light_guards, protect};
     use super::*;
 
     #[test]
@@ -373,7 +310,7 @@ mod tests {
 
     #[test]
     fn guards_of_either_kind_are_out_of_bounds_and_nothing_else_is() {
-        let mut kinds: Vec<fn(NonNull<u8>) -> io::Result<()>> = vec![guard, protect];
+        let mut kinds: Vec<fn(NonNull<u8>) -> io::Result<()>> = vec![memory::guard, protect];
         if light_guards::are_available() {
             kinds.push(light_guards::install);
         }

@@ -52,6 +52,7 @@ mod sharing;
 mod shortage;
 mod shutdown;
 mod sizes;
+mod small;
 mod stats;
 mod strategies;
 mod streams;

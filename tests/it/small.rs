@@ -3,11 +3,10 @@
 use crate::deadline::within_deadline;
 use crate::panicking::{expected, expected_panic};
 use std::ops::ControlFlow::Continue;
-use std::time::Duration;
 use yieldtasks::sync::{Mutex, channel};
 use yieldtasks::{
-    ExecutorExt, FiberExecutor, Interleave, Pinning, checkpoint, sleep, yield_join, yield_now, yield_scope,
-    yield_taskmap, yield_taskwrap,
+    ExecutorExt, FiberExecutor, Interleave, Pinning, checkpoint, yield_join, yield_now, yield_scope, yield_taskmap,
+    yield_taskwrap,
 };
 
 /// Runs a program on executors of either kind, with one worker and two.
@@ -93,7 +92,7 @@ fn a_stream_reads_results_as_they_come() {
 }
 
 #[test]
-fn tasks_wait_for_messages_for_locks_and_for_time() {
+fn tasks_wait_for_messages_and_for_locks() {
     on_small_executors(|executor| {
         let total = Mutex::new(0);
         let (sender, receiver) = channel(1);
@@ -103,7 +102,7 @@ fn tasks_wait_for_messages_for_locks_and_for_time() {
                 || {
                     for n in receiver.iter().take(3) {
                         *total.lock() += n;
-                        sleep(Duration::from_millis(1));
+                        yield_now();
                     }
                 },
             )

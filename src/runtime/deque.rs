@@ -32,6 +32,11 @@
 //! do so it would have to take the slot's lowest position, which is below `head`, and would meet the lock first. Slots
 //! read *before* that look are guesses about how much to take, never more.
 //!
+//! A thief that looks at a batch and gives it back ([`Stealer::steal_if`]) has read memory that goes when the batch ends. Who
+//! takes the position next comes after that: another thief has the lock from it; the owner reads the `head` that was put
+//! back, by Acquire and Release, or meets the lock. Where a later thief has raised `head` and put it back in between, that one
+//! had the lock from the first and has passed its heavy fence before the store, which hands the look on.
+//!
 //! A slot whose positions were all stolen stays until the owner finds the deque empty, which it can only do under the
 //! lock; it then starts again from position zero. So no slot is reused under a thief's eyes.
 //!
@@ -146,8 +151,9 @@ impl<B> Shared<B> {
     /// Whether a thief has announced to take `position`, which the owner has announced to take.
     #[inline]
     fn is_wanted(&self, position: usize) -> bool {
-        // ORDERING: Relaxed after the fence in `lower_tail`; pairs with the heavy fence in `Stealer::steal`.
-        self.head.load(Ordering::Relaxed) > position
+        // ORDERING: after the fence in `lower_tail`, which pairs with the heavy fence in `Stealer::steal`. Acquire pairs with
+        // the thieves' Release stores where they put `head` back.
+        self.head.load(Ordering::Acquire) > position
     }
 }
 
@@ -345,6 +351,7 @@ impl<B> Stealer<B> {
         // ORDERING: Acquire pairs with the Release stores of `tail` by the owner; the fence before it pairs with the one in
         // `lower_tail`.
         if raised > self.shared.tail.load(Ordering::Acquire) {
+            // ORDERING: Relaxed. The fence hands on what thieves before this one have read, see `steal_if`.
             self.shared.head.store(head, Ordering::Relaxed);
             return Steal::Retry;
         }
@@ -395,7 +402,9 @@ impl<B> Stealer<B> {
             Look::Taken(Job { batch, tasks: key - head..key - head + 1 })
         } else {
             // The owner, if it wants the task, waits for the lock, or has given way.
-            self.shared.head.store(head, Ordering::Relaxed);
+            // ORDERING: Release. This thief has read the batch, which may end as soon as the owner has taken the task; pairs
+            // with `is_wanted`.
+            self.shared.head.store(head, Ordering::Release);
             Look::GivenBack(Oldest(Some((head, batch.as_ptr().addr()))))
         }
     }
@@ -578,6 +587,7 @@ mod tests {
 mod models {
     use super::*;
     use crate::primitives::Fences;
+    use loom::cell::UnsafeCell;
     use loom::thread;
 
     fn job(number: usize, tasks: Range<usize>) -> Job<u8> {
@@ -679,6 +689,38 @@ mod models {
     fn loom_a_task_that_was_given_back_is_taken_once_with_another_thief() {
         explore_looks(2, 0, true);
         explore_looks(2, 1, true);
+    }
+
+    /// Thieves read a batch and give it back, and the owner, who takes its task, writes it, as if the batch ended.
+    fn explore_ends(thieves: usize) {
+        let mut model = loom::model::Builder::new();
+        model.preemption_bound = Some(if thieves > 1 { 2 } else { 3 });
+        model.check(move || {
+            // Loom's, which notices a read that does not happen before the write.
+            let batch = loom::sync::Arc::new(UnsafeCell::new(0));
+            let deque = Deque::new();
+            let threads: Vec<_> = (0..thieves)
+                .map(|_| {
+                    let (stealer, share) = (deque.stealer(), loom::sync::Arc::clone(&batch));
+                    thread::spawn(move || {
+                        // SAFETY: loom checks the read.
+                        let is_wanted = |_| share.with(|number| unsafe { *number }) > 0;
+                        assert!(!matches!(stealer.steal_if(Oldest::default(), is_wanted), Look::Taken(_)));
+                    })
+                })
+                .collect();
+            deque.push(Job { batch: NonNull::from(&*batch), tasks: 0..1 });
+            assert!(deque.pop().is_some());
+            // SAFETY: loom checks the write.
+            batch.with_mut(|number| unsafe { *number = 1 });
+            threads.into_iter().for_each(|thread| thread.join().unwrap());
+        });
+    }
+
+    #[test]
+    fn loom_a_batch_that_was_given_back_ends_after_the_look_at_it() {
+        explore_ends(1);
+        explore_ends(2);
     }
 
     #[test]

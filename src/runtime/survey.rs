@@ -207,7 +207,7 @@ impl Turn {
             return true;
         }
         let errand = errand();
-        errand.ask(thread as usize, NonNull::from(request).cast());
+        errand.ask(number_of(thread), NonNull::from(request).cast());
         // SAFETY: the lock of the roster, which the caller holds, keeps the thread from ending.
         let result = unsafe { libc::pthread_kill(thread, SIGNAL) };
         let began = Instant::now();
@@ -282,12 +282,18 @@ fn install() {
     });
 }
 
+/// What tells a thread from others.
+#[cfg_attr(target_os = "macos", expect(clippy::unnecessary_cast, reason = "the type depends on the system"))]
+fn number_of(thread: libc::pthread_t) -> usize {
+    thread as usize
+}
+
 /// The handler.
 extern "C" fn on_signal(signal: c_int, description: *mut libc::siginfo_t, context: *mut c_void) {
     let Some(errand) = ERRAND.get() else { return };
     // SAFETY: always is.
     let own = unsafe { libc::pthread_self() };
-    match errand.take(own as usize) {
+    match errand.take(number_of(own)) {
         Some(mut request) => {
             // SAFETY: it is this handler's until it says that it has answered.
             unsafe { request.as_mut() }.answer();

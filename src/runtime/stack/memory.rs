@@ -1,6 +1,6 @@
 //! The memory of stacks, from the system.
 
-use super::{Slab, page_size};
+use super::page_size;
 pub(super) use corosensei::stack::valgrind::ValgrindStackRegistration as Registration;
 use rustix::mm::{MapFlags, MprotectFlags, ProtFlags};
 use std::ffi::c_void;
@@ -63,7 +63,7 @@ pub(super) fn protect(bottom: NonNull<u8>) -> io::Result<()> {
 /// Guards that leave a mapping in one piece.
 #[cfg(target_os = "linux")]
 pub(super) mod light_guards {
-    use super::{Slab, page_size};
+    use super::super::{Slab, page_size};
     use std::io;
     use std::ptr::NonNull;
     use std::sync::OnceLock;

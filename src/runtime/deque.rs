@@ -687,8 +687,8 @@ mod models {
 
     #[test]
     fn loom_a_task_that_was_given_back_is_taken_once_with_another_thief() {
-        explore_looks(2, 0, true);
-        explore_looks(2, 1, true);
+        explore_looks(1, 0, true);
+        explore_looks(1, 1, true);
     }
 
     /// Thieves read a batch and give it back, and the owner, who takes its task, writes it, as if the batch ended.

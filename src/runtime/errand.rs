@@ -90,6 +90,7 @@ impl<T> Errand<T> {
 }
 
 #[cfg(all(test, yieldtasks_loom))]
+#[expect(unsafe_code, reason = "the models look into cells by raw pointers")]
 mod models {
     use super::*;
     use loom::cell::UnsafeCell;

@@ -68,6 +68,7 @@ impl Gate {
 }
 
 #[cfg(all(test, yieldtasks_loom))]
+#[expect(unsafe_code, reason = "the models look into cells by raw pointers")]
 mod models {
     use super::*;
     use crate::runtime::idle::{Awake, Idle};

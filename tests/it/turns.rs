@@ -162,13 +162,13 @@ fn fibers_that_keep_each_other_ready_leave_a_turn_where_fibers_are_few() {
     });
 }
 
-#[test]
-fn a_task_that_yielded_gets_in_between_the_checkpoints_of_a_loop() {
-    within_deadline(|| {
+/// Checks that a task that waits in that way goes on beside one that does nothing but check.
+fn gets_in_between_checkpoints(wait: fn()) {
+    within_deadline(move || {
         for workers in WORKERS {
             let flag = Flag::new();
             let answer = || {
-                (0..200).for_each(|_| yield_now());
+                wait();
                 flag.raise();
             };
             fibers(workers).run(|| yield_join(answer, || checkpoint_until(&flag)));
@@ -177,21 +177,18 @@ fn a_task_that_yielded_gets_in_between_the_checkpoints_of_a_loop() {
 }
 
 #[test]
+fn a_task_that_yielded_gets_in_between_the_checkpoints_of_a_loop() {
+    gets_in_between_checkpoints(|| (0..200).for_each(|_| yield_now()));
+}
+
+#[test]
 fn a_task_that_was_woken_before_it_waited_gets_in_between_the_checkpoints_of_a_loop() {
-    within_deadline(|| {
-        for workers in WORKERS {
-            let flag = Flag::new();
-            let mut polls = 0..200;
-            let restless = future::poll_fn(|context| {
-                context.waker().wake_by_ref();
-                if polls.next().is_some() { Poll::Pending } else { Poll::Ready(()) }
-            });
-            let answer = || {
-                block_on(restless);
-                flag.raise();
-            };
-            fibers(workers).run(|| yield_join(answer, || checkpoint_until(&flag)));
-        }
+    gets_in_between_checkpoints(|| {
+        let mut polls = 0..200;
+        block_on(future::poll_fn(|context| {
+            context.waker().wake_by_ref();
+            if polls.next().is_some() { Poll::Pending } else { Poll::Ready(()) }
+        }));
     });
 }
 

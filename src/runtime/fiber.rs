@@ -438,9 +438,10 @@ impl FiberRef {
 fn body(fiber: FiberRef, yielder: &Yielder<Input, Step>, mut input: Input) {
     let control = fiber.get();
     control.yielder.set(yielder);
-    // SAFETY: a worker outlives its fibers.
-    let home = unsafe { control.home.as_ref() };
     while let Some(batch) = NonNull::new(input.cast_mut()) {
+        // Not before: a fiber that never ran is told to end while its worker is dropped.
+        // SAFETY: a worker outlives its fibers.
+        let home = unsafe { control.home.as_ref() };
         // SAFETY: who starts a fiber passes a live batch and a claimed index.
         let ended = unsafe { Header::run_from(batch, control.first.get(), &control.record, home) };
         let step = match control.resumer.get() {

@@ -104,6 +104,8 @@ fn main() -> ExitCode {
     }
     println!("{arguments:?}");
 
+    // There for good once it is used, which would count as growth.
+    yieldtasks::global();
     let start = Instant::now();
     let tally = Tally::default();
     let stop = AtomicBool::new(false);
@@ -173,7 +175,8 @@ fn look(start: Instant, growth: usize, tally: &Tally, base: &mut Option<Usage>, 
             usage = Usage::now();
         }
         if usage.threads > base.threads || usage.resident > base.resident + (growth << 20) {
-            tally.failures.lock().push(format!("{usage}, after {base} at first"));
+            let threads = watch::threads().join("\n");
+            tally.failures.lock().push(format!("{usage}, after {base} at first; threads now:\n{threads}"));
         }
     }
     println!("{:>6.1} s: {tally}; at rest {usage}", start.elapsed().as_secs_f64());

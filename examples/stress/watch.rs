@@ -95,7 +95,7 @@ pub(crate) fn mind_panics(lanes: Arc<[Lane]>) {
 }
 
 /// Name, state and place of waiting of each thread of this process, as far as the system tells.
-fn threads() -> Vec<String> {
+pub(crate) fn threads() -> Vec<String> {
     let Ok(tasks) = fs::read_dir("/proc/self/task") else { return Vec::new() };
     let describe = |path: std::path::PathBuf| {
         let status = fs::read_to_string(path.join("status")).unwrap_or_default();

@@ -89,6 +89,12 @@ impl<B> Slot<B> {
             key: AtomicUsize::new(0),
         }
     }
+
+    /// Batch and key, for a thief that owns a position of the slot.
+    fn content(&self) -> (NonNull<B>, usize) {
+        let batch = NonNull::new(self.batch.load(Ordering::Relaxed)).expect("a slot in use has a batch");
+        (batch, self.key.load(Ordering::Relaxed))
+    }
 }
 
 /// What thieves keep under the lock.
@@ -151,7 +157,7 @@ impl<B> Shared<B> {
     /// Whether a thief has announced to take `position`, which the owner has announced to take.
     #[inline]
     fn is_wanted(&self, position: usize) -> bool {
-        // ORDERING: after the fence in `lower_tail`, which pairs with the heavy fence in `Stealer::steal`. Acquire pairs with
+        // ORDERING: after the fence in `lower_tail`, which pairs with the heavy fence in `raise_head`. Acquire pairs with
         // the thieves' Release stores where they put `head` back.
         self.head.load(Ordering::Acquire) > position
     }
@@ -211,7 +217,7 @@ impl<B> Deque<B> {
         slot.base.store(base, Ordering::Relaxed);
         slot.end.store(end, Ordering::Relaxed);
         slot.key.store(base + tasks.end - 1, Ordering::Relaxed);
-        // ORDERING: Release publishes the slot and the batch; pairs with the loads of `tail` in `Stealer::steal`.
+        // ORDERING: Release publishes the slot and the batch; pairs with the load of `tail` in `Stealer::raise_head`.
         shared.tail.store(end, Ordering::Release);
     }
 
@@ -346,13 +352,7 @@ impl<B> Stealer<B> {
         }
         let guess = thieves.slot_of(head).map_or(1, |(_, end)| (end - head).div_ceil(2));
         let mut raised = head + guess.clamp(1, tail - head);
-        self.shared.head.store(raised, Ordering::Relaxed);
-        heavy_fence();
-        // ORDERING: Acquire pairs with the Release stores of `tail` by the owner; the fence before it pairs with the one in
-        // `lower_tail`.
-        if raised > self.shared.tail.load(Ordering::Acquire) {
-            // ORDERING: Relaxed. The fence hands on what thieves before this one have read, see `steal_if`.
-            self.shared.head.store(head, Ordering::Relaxed);
+        if !self.raise_head(head, raised) {
             return Steal::Retry;
         }
         let (idx, end) = thieves.slot_of(head).expect("a position below the tail lies in a slot");
@@ -361,9 +361,7 @@ impl<B> Stealer<B> {
             raised = end;
             self.shared.head.store(raised, Ordering::Relaxed);
         }
-        let slot = &thieves.slots[idx];
-        let key = slot.key.load(Ordering::Relaxed);
-        let batch = NonNull::new(slot.batch.load(Ordering::Relaxed)).expect("a slot in use has a batch");
+        let (batch, key) = thieves.slots[idx].content();
         Steal::Success(Job { batch, tasks: key + 1 - raised..key + 1 - head })
     }
 
@@ -386,17 +384,12 @@ impl<B> Stealer<B> {
         if head >= tail || known == oldest {
             return Look::Nothing;
         }
-        self.shared.head.store(head + 1, Ordering::Relaxed);
-        heavy_fence();
-        if head + 1 > self.shared.tail.load(Ordering::Acquire) {
-            self.shared.head.store(head, Ordering::Relaxed);
+        if !self.raise_head(head, head + 1) {
             return Look::Nothing;
         }
         // The task is the thief's, so its batch is live.
         let (idx, _) = thieves.slot_of(head).expect("a position below the tail lies in a slot");
-        let slot = &thieves.slots[idx];
-        let key = slot.key.load(Ordering::Relaxed);
-        let batch = NonNull::new(slot.batch.load(Ordering::Relaxed)).expect("a slot in use has a batch");
+        let (batch, key) = thieves.slots[idx].content();
         if is_wanted(batch) {
             thieves.slot = idx;
             Look::Taken(Job { batch, tasks: key - head..key - head + 1 })
@@ -407,6 +400,21 @@ impl<B> Stealer<B> {
             self.shared.head.store(head, Ordering::Release);
             Look::GivenBack(Oldest(Some((head, batch.as_ptr().addr()))))
         }
+    }
+
+    /// Announces to take the positions `head..raised`, for a thief that holds the lock. Returns whether they are the thief's; if
+    /// not, because the owner has announced to take one of them, `head` is where it was.
+    fn raise_head(&self, head: usize, raised: usize) -> bool {
+        self.shared.head.store(raised, Ordering::Relaxed);
+        heavy_fence();
+        // ORDERING: Acquire pairs with the Release stores of `tail` by the owner; the fence before it pairs with the one in
+        // `lower_tail`.
+        let is_won = raised <= self.shared.tail.load(Ordering::Acquire);
+        if !is_won {
+            // ORDERING: Relaxed. The fence hands on what thieves before this one have read, see `steal_if`.
+            self.shared.head.store(head, Ordering::Relaxed);
+        }
+        is_won
     }
 
     /// Whether there was nothing to steal at some moment during the call.

@@ -13,24 +13,16 @@
 //! Only the home worker's thread ever looks into a fiber or resumes it, with one exception: any thread may put a suspended
 //! fiber into its home worker's inbox ([`FiberRef::make_ready`]), for which it needs the link and the home.
 //!
-//! # What a survey sees
-//!
-//! A survey (see `survey`) reads the fibers of a worker from a signal handler on the worker's thread. A fiber is *live* while its
-//! record is. Of a live fiber it can tell:
-//!
-//! - It is the worker's `current` one: it runs.
-//! - It is the parent of a fiber that runs, or waits in the same way, and that it resumed itself (`resumer`): it is in the middle of
-//!   a fork and waits for its tasks. Nothing is noted for that, because forks are frequent.
-//! - A wait is noted in `wait`: it is suspended. Noted before a real suspension, and taken back by whoever makes it ready.
-//! - Nothing of these: it is ready, or has yielded.
-//!
 //! The control block lies at the top of the stack itself, so that a suspended fiber whose task has small frames costs one
 //! page.
+
+mod seen;
+mod step;
 
 use super::coroutine::{Coroutine, CoroutineResult, Yielder};
 use super::inbox::Linked;
 use super::stack::{FiberStack, StackSpace};
-use super::wait::{Wait, Waited};
+use super::wait::Wait;
 use super::worker::Hold;
 use super::{Shared, Worker};
 use crate::batch::Header;
@@ -39,54 +31,12 @@ use crate::record::Record;
 use crate::spans::{self, Spans};
 use std::cell::{Cell, UnsafeCell};
 use std::hint;
-use std::panic::Location;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
-use std::sync::atomic::compiler_fence;
+pub(super) use step::Step;
 
 /// What a fiber is resumed with: the batch whose task it is to run, or null to end. Ignored by a task that is resumed.
 type Input = *const Header;
-
-/// How a resume of a fiber ended: a word, so that it crosses the switch in a register.
-///
-/// | word | meaning |
-/// |---|---|
-/// | null | the task waits for something |
-/// | even | the task has yielded to the fiber at that address |
-/// | odd | the fiber is free, having ended half as many tasks for which nobody has arrived yet |
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use = "a finished fiber must be recycled, a suspended one must not"]
-pub(super) struct Step(*mut Fiber);
-
-impl Step {
-    /// The task waits for something.
-    pub(super) const SUSPENDED: Self = Self(ptr::null_mut());
-
-    /// The fiber is free, having ended that many tasks for which nobody has arrived yet.
-    #[inline]
-    pub(super) fn finished(ended: usize) -> Self {
-        Self(ptr::without_provenance_mut(2 * ended + 1))
-    }
-
-    /// The task has yielded, and `next` goes on. Who resumed the task does not see to that unless it is the loop, but
-    /// suspends with the same step.
-    #[inline]
-    pub(super) fn handed(next: FiberRef) -> Self {
-        Self(next.0.as_ptr())
-    }
-
-    /// How many tasks the fiber ended, if it is free.
-    #[inline]
-    pub(super) fn ended(self) -> Option<usize> {
-        (self.0.addr() % 2 == 1).then_some(self.0.addr() / 2)
-    }
-
-    /// The fiber that goes on, if it is clear which. The fiber that was resumed is not free then.
-    #[inline]
-    pub(super) fn next(self) -> Option<FiberRef> {
-        if self.0.addr() % 2 == 1 { None } else { NonNull::new(self.0).map(FiberRef) }
-    }
-}
 
 /// Who is told of the tasks that a fiber ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -361,71 +311,6 @@ impl FiberRef {
     #[inline]
     pub(super) fn set_next(self, next: Option<Self>) {
         self.get().link.store(next.map_or(ptr::null_mut(), |next| next.0.as_ptr()), Ordering::Relaxed);
-    }
-
-    /// Whether a task runs on it, or waits. On another thread, a hint.
-    pub(super) fn is_live(self) -> bool {
-        self.get().record.is_live()
-    }
-
-    pub(super) fn resumer(self) -> Resumer {
-        self.get().resumer.get()
-    }
-
-    /// Its place in the roster of the home worker.
-    pub(super) fn place(&self) -> &Cell<usize> {
-        &self.get().place
-    }
-
-    /// Notes that the fiber, which runs, is about to wait at `site`, for that batch if it is one.
-    pub(crate) fn note_wait(self, site: &'static Location<'static>, batch: Option<NonNull<Header>>) {
-        self.get().wait.begin(site, batch);
-    }
-
-    /// Notes that the fiber waits no longer.
-    pub(crate) fn note_end_of_wait(self) {
-        self.get().wait.end();
-    }
-
-    /// What the fiber waits for, if it does.
-    ///
-    /// # Safety
-    ///
-    /// The caller is on the home worker's thread, on another fiber or in a handler.
-    pub(super) unsafe fn waited(self) -> Option<Waited> {
-        // SAFETY: what the fiber waits for stays in place while it waits, and it cannot go on meanwhile.
-        unsafe { self.get().wait.read() }
-    }
-
-    /// Whether it is noted where the fiber waits.
-    pub(crate) fn has_noted_wait(self) -> bool {
-        self.get().wait.is_noted()
-    }
-
-    /// Notes in which record's task the fiber is about to be suspended; null for its own.
-    pub(crate) fn note_inner(self, record: *const Record) {
-        self.get().inner.set(record);
-        compiler_fence(Ordering::SeqCst);
-    }
-
-    /// The innermost record of a fiber that does not run.
-    pub(super) fn innermost(&self) -> NonNull<Record> {
-        NonNull::new(self.get().inner.get().cast_mut()).unwrap_or(NonNull::from(&self.get().record))
-    }
-
-    /// The batch that a live fiber runs tasks of, and how many it has ended without having arrived for them.
-    ///
-    /// # Safety
-    ///
-    /// The caller is on the home worker's thread, and the fiber is live.
-    pub(super) unsafe fn batch<'a>(self) -> (&'a Header, usize) {
-        let fiber = self.get();
-        // SAFETY: a fiber begins with the origin of a batch, which is live until its tasks arrive, and exposes its address.
-        let header = unsafe { Header::of_origin(fiber.record.origin_address()) };
-        let (first, idx) = (fiber.first.get(), fiber.record.idx());
-        // A detached task has a number among those of its call.
-        let ended = if (first..header.len()).contains(&idx) { idx - first } else { 0 };
-        (header, ended)
     }
 
     /// The fiber that an inbox gave out.

@@ -1,14 +1,20 @@
 #![expect(unsafe_code, reason = "fibers are switched and batches arrived at by raw pointers")]
-//! A worker: the loop that decides what runs next on one thread, and the fork of a batch by a fiber of that thread.
+//! A worker: one thread, its deque and its fibers.
+//!
+//! What it does stands in files of their own: the loop that decides what runs next (`next`), where it finds work (`search`), what
+//! it may run while its own fibers wait (`nested`) or when it has no fiber to run it on (`shortage`); and what a running fiber
+//! asks of it: to run a batch (`fork`), and to let others go first (`turns`).
 
 mod fork;
 mod nested;
+mod next;
 mod search;
 mod shortage;
+mod turns;
 
 use super::counters::{Counters, Phase};
 use super::deque::{Deque, Job};
-use super::fiber::{Fiber, FiberRef, Resumer, Step};
+use super::fiber::{Fiber, FiberRef, Step};
 use super::fiber_limit::FiberLimit;
 use super::fiber_pool::FiberPool;
 use super::fiber_queue::FiberQueue;
@@ -16,25 +22,17 @@ use super::inbox::Inbox;
 use super::roster::Roster;
 use super::{Call, RuntimeFeed, Shared, affinity};
 use crate::batch::Header;
-use crate::control::{stop_if_due, stop_if_told};
-use crate::current::{self, Context};
+use crate::current::Context;
 use crate::executor::Feed;
 use crate::record::Record;
 pub(super) use nested::Hold;
 use nested::Nest;
+use next::Next;
 use search::Thefts;
 use std::cell::Cell;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering, compiler_fence};
-use std::thread;
-
-/// A worker with many fibers looks whether they are too many each time its loop has ended so many tasks.
-const TASKS_PER_TENDING: u32 = 64;
-
-/// So many ready fibers go before anything else; then something else has a turn. Fibers that make each other ready over and
-/// over, such as the two ends of a channel, would otherwise keep new tasks and yielded fibers waiting for ever.
-const READY_IN_A_ROW: u8 = 64;
 
 /// One worker of a runtime; lives on its thread.
 pub(crate) struct Worker {
@@ -82,12 +80,6 @@ enum Turn {
     Yielded,
     /// Work from outside, and then yielded fibers.
     Others,
-}
-
-/// What the loop does next.
-enum Next {
-    Resume(FiberRef),
-    Start(NonNull<Header>, usize),
 }
 
 impl Worker {
@@ -230,40 +222,6 @@ impl Worker {
         self.current.get().map(|fiber| NonNull::from(fiber.record()))
     }
 
-    /// See [`checkpoint`](crate::checkpoint).
-    #[inline]
-    pub(crate) fn checkpoint(&self) {
-        let is_governed = self.current_fiber().record().control().is_some();
-        if is_governed || self.has_others() {
-            self.look_up();
-        }
-    }
-
-    /// Lets ready and yielded fibers go first.
-    pub(crate) fn give_way(&self) {
-        if self.nest.is_none() && self.has_others() && !thread::panicking() {
-            self.yielded.push(self.current_fiber());
-            self.suspend();
-        }
-    }
-
-    /// Stops the running task if it is to stop, and lets ready fibers go first, or else one that has yielded.
-    #[cold]
-    #[inline(never)]
-    fn look_up(&self) {
-        stop_if_due();
-        if self.nest.is_none() && self.has_others() && !thread::panicking() {
-            self.take_from_inbox();
-            let yielded = if self.ready.is_empty() { self.yielded.pop() } else { None };
-            let fiber = self.current_fiber();
-            // Ready, so that it goes on before new tasks start.
-            self.push_ready(fiber);
-            // SAFETY: the current fiber is the one that runs.
-            unsafe { fiber.suspend(yielded.map_or(Step::SUSPENDED, Step::handed)) };
-            stop_if_told();
-        }
-    }
-
     /// The running fiber; `None` in the loop.
     pub(crate) fn running(&self) -> Option<FiberRef> {
         self.current.get()
@@ -275,55 +233,6 @@ impl Worker {
         let fiber = self.current_fiber();
         // SAFETY: the current fiber is the one that runs.
         unsafe { fiber.suspend(Step::SUSPENDED) };
-    }
-
-    /// See [`yield_now`](crate::yield_now).
-    #[inline(always)] // See there.
-    pub(crate) fn yield_now(&self) {
-        if thread::panicking() {
-            return;
-        }
-        if let Some(why) = self.current_fiber().record().stopped() {
-            why.unwind();
-        }
-        self.give_turn();
-    }
-
-    /// Lets ready and yielded fibers and new tasks go first, whatever stops the task of the running fiber: what runs inline on
-    /// that fiber may be a task that nothing stops.
-    #[inline(always)] // See `yield_now`.
-    pub(crate) fn give_turn(&self) {
-        self.yields.set(self.yields.get().wrapping_add(1));
-        // The switch waits for this value, so it is asked for first.
-        let fiber = self.current_fiber();
-        let is_clear = !self.is_time_to_search() && self.has_nothing_else();
-        let step = if is_clear {
-            // The loop need not find out again whose turn it is.
-            match self.yielded.rotate(fiber) {
-                Some(next) => Step::handed(next),
-                None => return,
-            }
-        } else if self.has_nothing_below() {
-            return;
-        } else {
-            self.yielded.push(fiber);
-            Step::SUSPENDED
-        };
-        // SAFETY: the current fiber is the one that runs.
-        unsafe { fiber.suspend(step) };
-    }
-
-    /// Whether there is neither a ready fiber, nor a task of this worker's own, nor one from outside.
-    #[inline]
-    fn has_nothing_else(&self) -> bool {
-        !self.has_ready() && self.deque.is_empty() && self.shared.injector.is_empty()
-    }
-
-    /// Claims the newest task if it is of that batch, and no fiber is ready, which would go first, or has yielded, which would
-    /// have its turn.
-    #[inline]
-    pub(crate) fn claim_next_of(&self, batch: NonNull<Header>) -> Option<usize> {
-        if self.has_others() { None } else { self.deque.pop_of(batch) }
     }
 
     /// Notes that a fiber of this worker may go on. Called on the worker's thread.
@@ -349,12 +258,6 @@ impl Worker {
         !self.ready.is_empty() || !self.inbox().is_empty()
     }
 
-    /// Whether there are fibers that may go on instead of the running one.
-    #[inline]
-    fn has_others(&self) -> bool {
-        self.has_ready() || !self.yielded.is_empty()
-    }
-
     /// A call of the running task that is fed task by task.
     pub(crate) fn open(&self) -> RuntimeFeed {
         RuntimeFeed { shared: Arc::clone(&self.shared), call: Call::Nested }
@@ -369,132 +272,6 @@ impl Worker {
     pub(super) fn push(&self, job: Job<Header>) {
         self.deque.push(job);
         self.shared.idle.notify();
-    }
-
-    /// Runs tasks until the runtime is closed and nothing is in hand.
-    pub(super) fn run(&self) {
-        current::enter_worker(self, || {
-            while let Some(next) = self.next() {
-                self.counters.switches.add(1);
-                let (mut fiber, mut step) = match next {
-                    Next::Resume(fiber) => {
-                        self.set_current(fiber);
-                        // SAFETY: the fiber was ready or yielded, and this is the loop.
-                        (fiber, unsafe { fiber.resume() })
-                    }
-                    Next::Start(batch, first) => match self.fibers.take(self) {
-                        Some(fiber) => {
-                            // SAFETY: the fiber is idle and of this worker; the task was claimed and has not arrived.
-                            unsafe { fiber.begin(batch, first, Resumer::Loop) };
-                            self.set_current(fiber);
-                            // SAFETY: it has just begun.
-                            (fiber, unsafe { fiber.start(batch) })
-                        }
-                        None => {
-                            self.put_back(batch, first);
-                            continue;
-                        }
-                    },
-                };
-                while let Some(next) = step.next() {
-                    fiber = next;
-                    self.counters.switches.add(1);
-                    self.set_current(fiber);
-                    // SAFETY: the fiber had yielded, and this is the loop.
-                    step = unsafe { fiber.resume() };
-                }
-                self.current.set(None);
-                if step.ended().is_some() {
-                    self.fibers.recycle(fiber);
-                    if self.fibers.is_large() {
-                        self.tend_fibers();
-                    }
-                }
-            }
-        });
-    }
-
-    /// Looks every so many tasks whether fibers have been idle for long.
-    #[cold]
-    fn tend_fibers(&self) {
-        self.tended.set(self.tended.get().wrapping_add(1));
-        if self.tended.get().is_multiple_of(TASKS_PER_TENDING) {
-            self.fibers.tend(self);
-        }
-    }
-
-    /// Whether to look at other workers although fibers of this one have yielded, and would be resumed.
-    #[inline]
-    fn is_time_to_search(&self) -> bool {
-        self.yields.get() == 0
-    }
-
-    /// Decides what runs next (invariant 5 of the design); `None` when the runtime has ended.
-    fn next(&self) -> Option<Next> {
-        if let Some(nest) = &self.nest {
-            return self.next_nested(nest);
-        }
-        loop {
-            let in_a_row = self.ready_in_a_row.replace(0);
-            if in_a_row < READY_IN_A_ROW
-                && let Some(fiber) = self.next_ready()
-            {
-                self.ready_in_a_row.set(in_a_row + 1);
-                return Some(Next::Resume(fiber));
-            }
-            if self.fibers.is_short()
-                && let Some(next) = self.next_without_fiber()
-            {
-                return Some(next);
-            }
-            let turn = self.turn.replace(Turn::NewTask);
-            if turn == Turn::Others
-                && let Some(job) = self.take_injected()
-            {
-                return Some(self.begin(job));
-            }
-            if turn == Turn::NewTask || self.yielded.is_empty() {
-                if let Some((batch, idx)) = self.deque.pop() {
-                    self.turn.set(Turn::Yielded);
-                    return Some(Next::Start(batch, idx));
-                }
-                if let Some(job) = self.take_injected() {
-                    self.turn.set(Turn::Yielded);
-                    return Some(self.begin(job));
-                }
-            }
-            if self.yielded.is_empty() {
-                if self.has_ready() {
-                    continue;
-                }
-                if let Some(job) = self.search()? {
-                    return Some(self.begin(job));
-                }
-            } else {
-                if self.is_time_to_search() {
-                    if let Some(job) = self.search_once() {
-                        return Some(self.begin(job));
-                    }
-                    thread::yield_now();
-                }
-                return self.yielded.pop().map(Next::Resume);
-            }
-        }
-    }
-
-    #[inline]
-    fn next_ready(&self) -> Option<FiberRef> {
-        self.take_from_inbox();
-        self.ready.pop().inspect(|_| self.counters.ready_resumes.add(1))
-    }
-
-    /// Makes a job from elsewhere this worker's own: starts its first task, and leaves the others where thieves see them.
-    fn begin(&self, job: Job<Header>) -> Next {
-        let Job { batch, tasks } = job;
-        if tasks.len() > 1 {
-            self.push(Job { batch, tasks: tasks.start + 1..tasks.end });
-        }
-        Next::Start(batch, tasks.start)
     }
 }
 

@@ -15,23 +15,6 @@
 //! mutex, a borrow, a scoped value) is met only by what would meet it in a serial program too, and the thread's values nest,
 //! last in, first out.
 //!
-//! # States
-//!
-//! | `Hold` | the fiber |
-//! |---|---|
-//! | `Not` | is idle, runs, or waits for something that is not its own |
-//! | `Children` | holds; is suspended for its batch, if one is named, or for something else of its own |
-//! | `Ready` | holds; all that it waited for has ended |
-//! | `Turn` | holds; has called `yield_now` |
-//!
-//! The fibers of a worker that hold form a *chain*, linked from the *innermost* outwards by `Fiber::outer`. Each descends from
-//! the next one out: it was started, or resumed, while that one held. So what descends from the innermost descends from all,
-//! and only the innermost may be resumed. Another cannot be ready, unless what runs further in is a task that a descendant
-//! waited for and does not any more; then it waits for its turn. All of this is touched by the worker's thread alone.
-//!
-//! When a chain of parents suspends, one after another, each to the one that had resumed it directly, the child comes
-//! first. `Nest::lowest` is the outermost of those that did so since the loop last resumed a fiber; its parent goes right below.
-//!
 //! # What the worker may start
 //!
 //! - *Of its own deque* the tasks of the innermost fiber's batch. The deque holds batches of fibers in the chain, in the order
@@ -84,15 +67,17 @@
 //! worker, and a child of the second wants that lock. Neither going on nor waiting is right in general: the second task may
 //! hold a lock of the system that the first wants next. Joining a handle is an exception, since it says what is waited for.
 
+mod chain;
+
 use super::{Next, Phase, Worker};
 use crate::batch::Header;
 use crate::control::notes_so_far;
 use crate::record::Record;
-use crate::runtime::deque::{Job, Look, Oldest};
+use crate::runtime::deque::{Job, Look};
 use crate::runtime::fiber::FiberRef;
 use crate::runtime::fiber_pool::KEPT_FIBERS;
-use crate::runtime::fiber_queue::FiberQueue;
-use std::cell::Cell;
+pub(in crate::runtime) use chain::Hold;
+pub(in crate::runtime::worker) use chain::Nest;
 use std::hint;
 use std::ptr::NonNull;
 use std::thread;
@@ -106,102 +91,6 @@ const LOOKS_TO_FORGET: u32 = 32;
 const FIRST_NAP: Duration = Duration::from_micros(20);
 /// How long it sleeps at most before it looks at other workers again.
 const LONGEST_NAP: Duration = Duration::from_millis(2);
-
-/// Whether and how a fiber holds its worker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::runtime) enum Hold {
-    Not,
-    /// It waits for tasks of its own, those of a batch if they are one.
-    Children(Option<NonNull<Header>>),
-    /// All that it waited for has ended.
-    Ready,
-    /// It has called `yield_now`.
-    Turn,
-}
-
-/// What a worker knows of the fibers that hold it.
-pub(super) struct Nest {
-    innermost: Cell<Option<FiberRef>>,
-    /// The innermost when the loop last resumed a fiber.
-    base: Cell<Option<FiberRef>>,
-    /// The outermost of those that have begun to hold the worker since.
-    lowest: Cell<Option<FiberRef>>,
-    /// Ready fibers that do not descend from the innermost.
-    put_off: FiberQueue,
-    /// How many notes there were of tasks that are waited for when these were put off.
-    notes: Cell<usize>,
-    /// The oldest jobs of other workers that do not descend from the innermost, each with the `epoch` that it was seen in.
-    known: Box<[Cell<(u64, Oldest)>]>,
-    /// Changes with the innermost.
-    epoch: Cell<u64>,
-}
-
-impl Nest {
-    pub(super) fn new(workers: usize) -> Self {
-        Self {
-            innermost: Cell::new(None),
-            base: Cell::new(None),
-            lowest: Cell::new(None),
-            put_off: FiberQueue::new(),
-            notes: Cell::new(0),
-            known: (0..workers).map(|_| Cell::default()).collect(),
-            epoch: Cell::new(1),
-        }
-    }
-
-    /// Notes that a fiber holds the worker, which has just been running, or is a parent of one that has.
-    fn enter(&self, fiber: FiberRef, hold: Hold) {
-        fiber.set_hold(hold);
-        fiber.set_outer(self.base.get());
-        match self.lowest.replace(Some(fiber)) {
-            Some(lowest) => lowest.set_outer(Some(fiber)),
-            None => self.set_innermost(Some(fiber)),
-        }
-    }
-
-    /// As [`enter`](Self::enter), for one that is further in than all.
-    fn enter_innermost(&self, fiber: FiberRef, hold: Hold) {
-        fiber.set_hold(hold);
-        fiber.set_outer(self.innermost.get());
-        self.set_innermost(Some(fiber));
-    }
-
-    /// Notes that the innermost fiber goes on. What was put off because of it may have its turn next.
-    fn leave(&self, innermost: FiberRef, worker: &Worker) {
-        innermost.set_hold(Hold::Not);
-        self.set_innermost(innermost.outer());
-        self.recall(worker);
-    }
-
-    fn set_innermost(&self, fiber: Option<FiberRef>) {
-        self.innermost.set(fiber);
-        self.forget();
-    }
-
-    /// Has everything looked at again at other workers.
-    fn forget(&self) {
-        self.epoch.set(self.epoch.get() + 1);
-    }
-
-    /// What is known of another worker's oldest job.
-    fn known(&self, victim: usize) -> Oldest {
-        let (epoch, oldest) = self.known[victim].get();
-        if epoch == self.epoch.get() { oldest } else { Oldest::default() }
-    }
-
-    /// Has what was put off looked at again.
-    fn recall(&self, worker: &Worker) {
-        while let Some(fiber) = self.put_off.pop() {
-            worker.push_ready(fiber);
-        }
-    }
-
-    /// Notes that the loop is about to start or resume a fiber.
-    fn begin(&self) {
-        self.base.set(self.innermost.get());
-        self.lowest.set(None);
-    }
-}
 
 impl Worker {
     /// Notes that the running fiber is about to suspend for tasks of its own, those of `batch` if they are one.
@@ -221,7 +110,7 @@ impl Worker {
 
     /// Whether the worker nests, and a fiber of its own waits for tasks that descend from it.
     pub(super) fn is_held(&self) -> bool {
-        self.nest.as_ref().is_some_and(|nest| nest.innermost.get().is_some())
+        self.nest.as_ref().is_some_and(|nest| nest.innermost().is_some())
     }
 
     /// Whether the worker nests, and has nothing at hand that could descend from the running fiber.
@@ -260,7 +149,7 @@ impl Worker {
             {
                 return Some(next);
             }
-            let Some(holder) = nest.innermost.get() else {
+            let Some(holder) = nest.innermost() else {
                 if let Some((batch, idx)) = self.deque.pop() {
                     return Some(Next::Start(batch, idx));
                 }
@@ -294,20 +183,15 @@ impl Worker {
 
     /// A ready fiber that may go on: the innermost that holds, or one that descends from it.
     fn next_ready_within(&self, nest: &Nest) -> Option<FiberRef> {
-        if nest.notes.get() != notes_so_far() {
-            nest.recall(self);
-        }
-        nest.notes.set(notes_so_far());
+        nest.recall_if_new(notes_so_far(), self);
         while let Some(fiber) = self.next_ready() {
-            match (fiber.hold(), nest.innermost.get()) {
-                (Hold::Not, Some(innermost)) if !fiber.record().is_below(innermost.record()) => {
-                    nest.put_off.push(fiber)
-                }
+            match (fiber.hold(), nest.innermost()) {
+                (Hold::Not, Some(innermost)) if !fiber.record().is_below(innermost.record()) => nest.put_off(fiber),
                 (Hold::Not, _) => return Some(fiber),
                 _ => fiber.set_hold(Hold::Ready),
             }
         }
-        let innermost = nest.innermost.get().filter(|fiber| fiber.hold() == Hold::Ready)?;
+        let innermost = nest.innermost().filter(|fiber| fiber.hold() == Hold::Ready)?;
         nest.leave(innermost, self);
         Some(innermost)
     }
@@ -317,7 +201,7 @@ impl Worker {
         if let Some(fiber) = self.yielded.pop() {
             nest.enter_innermost(fiber, Hold::Turn);
         }
-        let innermost = nest.innermost.get().filter(|fiber| fiber.hold() == Hold::Turn)?;
+        let innermost = nest.innermost().filter(|fiber| fiber.hold() == Hold::Turn)?;
         nest.leave(innermost, self);
         Some(innermost)
     }
@@ -388,7 +272,7 @@ impl Worker {
             match self.shared.stealer(victim).steal_if(nest.known(victim), is_below) {
                 Look::Taken(job) => Some(job),
                 Look::GivenBack(oldest) => {
-                    nest.known[victim].set((nest.epoch.get(), oldest));
+                    nest.remember(victim, oldest);
                     given_back = true;
                     None
                 }

@@ -1,9 +1,9 @@
 #![expect(unsafe_code, reason = "the context is a pointer to a frame further up the stack")]
 //! What runs on this thread: the crate's only thread-local.
 //!
-//! The thread-local is a pointer to a [`Context`] that lies in a frame further up the stack, or null outside any task. On a
-//! worker thread it belongs to the running fiber: a fiber that suspends with another context than the worker's own puts
-//! the worker's back and takes its own again when it is resumed.
+//! The thread-local is a [`Place`]: a worker, or a [`Context`] that lies in a frame further up the stack. On a worker thread it
+//! belongs to the running fiber: a fiber that suspends at another place than the worker puts the worker back and takes its own
+//! place again when it is resumed.
 
 use crate::executor::Executor;
 use crate::record::Record;
@@ -31,29 +31,63 @@ pub(crate) enum Context<'e> {
     Lent { record: Option<NonNull<Record>> },
 }
 
+/// Where the running task is: a word, so that the most frequent case is told by one bit.
+///
+/// | word | the task |
+/// |---|---|
+/// | even | is one of the fiber runtime, on the worker at that address |
+/// | 1 | there is none |
+/// | any other | is in the context at the address before |
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Place(*const ());
+
 thread_local! {
-    static CURRENT: Cell<*const Context<'static>> = const { Cell::new(ptr::null()) };
+    static HERE: Cell<Place> = const { Cell::new(Place::OUTSIDE) };
 }
 
-/// Reads the thread-local by value. A caller may keep its address in a register while it suspends: a started fiber never
-/// changes thread, so the address stays right.
-#[inline]
-fn pointer() -> *const Context<'static> {
-    CURRENT.get()
-}
+impl Place {
+    /// Outside any task.
+    const OUTSIDE: Self = Self(ptr::without_provenance(1));
 
-fn set_pointer(context: *const Context<'static>) {
-    // A survey looks at the context between any two instructions of the thread: it is there before it is current, and goes after.
-    compiler_fence(Ordering::SeqCst);
-    CURRENT.set(context);
-    compiler_fence(Ordering::SeqCst);
+    fn on(worker: &Worker) -> Self {
+        Self(ptr::from_ref(worker).cast())
+    }
+
+    fn within(context: &Context<'_>) -> Self {
+        Self(ptr::from_ref(context).wrapping_byte_add(1).cast())
+    }
+
+    /// Reads the thread-local by value. A caller may keep its address in a register while it suspends: a started fiber never
+    /// changes thread, so the address stays right.
+    #[inline]
+    fn here() -> Self {
+        HERE.get()
+    }
+
+    fn set(self) {
+        // A survey looks at the place between any two instructions of the thread: it is there before it is current, and goes after.
+        compiler_fence(Ordering::SeqCst);
+        HERE.set(self);
+        compiler_fence(Ordering::SeqCst);
+    }
+
+    /// The context of a task at this place, which is current.
+    #[inline]
+    fn context<'e>(self) -> Option<Context<'e>> {
+        if self.0.addr().is_multiple_of(2) {
+            // SAFETY: even words are addresses of workers.
+            Some(Context::Fibers(unsafe { NonNull::new_unchecked(self.0.cast_mut().cast()) }))
+        } else {
+            // SAFETY: null, or the address of a context, which outlives the time it is current; the copy is made at once.
+            unsafe { self.0.wrapping_byte_sub(1).cast::<Context<'e>>().as_ref() }.copied()
+        }
+    }
 }
 
 /// The context of the running task; `None` outside any. To be used before the task ends.
 #[inline]
 pub(crate) fn context<'e>() -> Option<Context<'e>> {
-    // SAFETY: a context outlives the time it is current, and the copy is made at once.
-    unsafe { pointer().as_ref() }.copied()
+    Place::here().context()
 }
 
 /// The worker that the calling thread is, if it runs fibers.
@@ -70,7 +104,7 @@ pub(crate) fn worker<'a>() -> Option<&'a Worker> {
 
 /// Whether the caller runs in a task, of whichever executor.
 pub(crate) fn is_in_task() -> bool {
-    !pointer().is_null()
+    Place::here() != Place::OUTSIDE
 }
 
 /// Whether the running task is one of the executor of that identity, and not of the fiber runtime.
@@ -102,12 +136,12 @@ pub(crate) fn level_on(identity: *const ()) -> usize {
     }
 }
 
-/// Puts the former context back.
-struct Restore(*const Context<'static>);
+/// Puts the former place back.
+struct Restore(Place);
 
 impl Drop for Restore {
     fn drop(&mut self) {
-        set_pointer(self.0);
+        self.0.set();
     }
 }
 
@@ -119,9 +153,9 @@ pub(crate) fn enter<R>(executor: &dyn Executor, level: usize, record: &Record, t
 
 /// Calls `f` with `context` current.
 fn with<R>(context: &Context<'_>, f: impl FnOnce() -> R) -> R {
-    let _restore = Restore(pointer());
-    // The lifetime of the executor ends after `Restore` has taken the pointer back.
-    set_pointer(ptr::from_ref(context).cast());
+    let _restore = Restore(Place::here());
+    // The lifetime of the executor ends after `Restore` has taken the place back.
+    Place::within(context).set();
     f()
 }
 
@@ -153,33 +187,33 @@ impl Task<'_> {
 
 /// Calls `f` as if outside any task, on a thread where it may be called only so.
 pub(crate) fn outside<R>(f: impl FnOnce() -> R) -> R {
-    let _restore = Restore(pointer());
-    set_pointer(ptr::null());
+    let _restore = Restore(Place::here());
+    Place::OUTSIDE.set();
     f()
 }
 
-/// Runs the loop of `worker` with its own context current.
+/// Runs the loop of `worker`, whose tasks are on it wherever no other context was entered.
 pub(crate) fn enter_worker(worker: &Worker, run: impl FnOnce()) {
-    let context = Context::Fibers(NonNull::from(worker));
-    worker.set_context(&raw const context);
-    with(&context, run);
+    let _restore = Restore(Place::here());
+    Place::on(worker).set();
+    run();
 }
 
 /// What goes along where a fiber has a thread of its own.
 #[cfg(any(yieldtasks_threads, miri))]
 #[derive(Clone, Copy)]
-pub(crate) struct Handover(*const Context<'static>);
+pub(crate) struct Handover(Place);
 
 /// The thread-local's value, for the thread that goes on.
 #[cfg(any(yieldtasks_threads, miri))]
 pub(crate) fn hand_over() -> Handover {
-    Handover(pointer())
+    Handover(Place::here())
 }
 
 /// Goes on from another thread.
 #[cfg(any(yieldtasks_threads, miri))]
 pub(crate) fn take_over(handover: &Handover) {
-    set_pointer(handover.0);
+    handover.0.set();
 }
 
 /// Notes that the calling fiber is about to suspend for tasks of its own.
@@ -226,7 +260,7 @@ pub(crate) fn give_way() {
     }
 }
 
-/// Calls `switch` with the worker's own context current, and puts the caller's back when the fiber is resumed.
+/// Calls `switch` with the worker current, and puts the caller's place back when the fiber is resumed.
 fn out_of_context(switch: fn(&Worker)) {
     let worker = worker().expect("only a fiber suspends");
     let fiber = worker.current_fiber();
@@ -234,14 +268,14 @@ fn out_of_context(switch: fn(&Worker)) {
         fiber.note_inner(record.as_ptr());
     }
     // Also if the switch unwinds, because the task of the fiber was stopped.
-    let _own = Own { _context: Restore(pointer()), fiber };
-    set_pointer(worker.context());
+    let _own = Own { _place: Restore(Place::here()), fiber };
+    Place::on(worker).set();
     switch(worker);
 }
 
-/// Ends the time for which a fiber has the worker's own context.
+/// Ends the time for which a fiber has the worker for its place.
 struct Own {
-    _context: Restore,
+    _place: Restore,
     fiber: FiberRef,
 }
 

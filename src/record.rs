@@ -143,6 +143,12 @@ impl Record {
         self.control().and_then(Control::stopped)
     }
 
+    /// The address of what may stop the task; zero for nothing.
+    #[inline]
+    pub(crate) fn control_address(&self) -> usize {
+        self.control.load(Ordering::Relaxed).addr()
+    }
+
     /// What may stop the task.
     #[inline]
     pub(crate) fn control(&self) -> Option<&Control> {

@@ -93,8 +93,10 @@ impl<B: Tasks> Siblings<B> {
         let mut idx = first;
         let outcome = panic::catch_unwind(AssertUnwindSafe(|| {
             loop {
-                if !self.header.has_failed() {
-                    if origin.is_stopped() {
+                // One look at both words, for most batches have neither a failure nor a control.
+                let is_plain = self.header.latest_failure() | origin.control_address() == 0;
+                if is_plain || !self.header.has_failed() {
+                    if !is_plain && origin.is_stopped() {
                         return Left::Stopped;
                     }
                     let _span = self.header.span.task(origin, idx);

@@ -109,6 +109,12 @@ impl Origin {
         }
     }
 
+    /// The address of what may stop them; zero for nothing.
+    #[inline]
+    pub(crate) fn control_address(&self) -> usize {
+        self.control.addr()
+    }
+
     /// Whether the siblings are to stop.
     #[inline]
     pub(crate) fn is_stopped(&self) -> bool {

@@ -301,6 +301,11 @@ impl FiberRef {
         self.get().space.room_below(here)
     }
 
+    #[inline]
+    pub(super) fn address(self) -> usize {
+        self.0.addr().get()
+    }
+
     /// The next fiber in the list or queue that this one is in.
     #[inline]
     pub(super) fn next(self) -> Option<Self> {

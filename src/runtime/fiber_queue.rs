@@ -18,7 +18,13 @@ impl FiberQueue {
 
     #[inline]
     pub(super) fn is_empty(&self) -> bool {
-        self.last.get().is_none()
+        self.last_address() == 0
+    }
+
+    /// The address of the last fiber; zero if the queue is empty.
+    #[inline]
+    pub(super) fn last_address(&self) -> usize {
+        self.last.get().map_or(0, FiberRef::address)
     }
 
     pub(super) fn push(&self, fiber: FiberRef) {

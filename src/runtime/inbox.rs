@@ -52,8 +52,14 @@ impl<T: Linked> Inbox<T> {
     /// Whether the inbox was empty at some moment during the call.
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
+        self.newest_address() == 0
+    }
+
+    /// The address of the node that was pushed last; zero if the inbox was empty at some moment during the call.
+    #[inline]
+    pub(crate) fn newest_address(&self) -> usize {
         // ORDERING: Relaxed. A hint on the way; before parking, a fence precedes it (see `idle`).
-        self.newest.load(Ordering::Relaxed).is_null()
+        self.newest.load(Ordering::Relaxed).addr()
     }
 
     /// Takes all nodes out and gives them to `take`, oldest first.

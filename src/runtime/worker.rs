@@ -22,7 +22,6 @@ use super::inbox::Inbox;
 use super::roster::Roster;
 use super::{Call, RuntimeFeed, Shared, affinity};
 use crate::batch::Header;
-use crate::current::Context;
 use crate::executor::Feed;
 use crate::record::Record;
 pub(super) use nested::Hold;
@@ -66,7 +65,6 @@ pub(crate) struct Worker {
     ///
     /// Read by surveys, in a handler on this thread.
     current: Cell<Option<FiberRef>>,
-    context: Cell<*const Context<'static>>,
     thefts: Cell<Thefts>,
     /// If it runs only descendants of what waits on it.
     nest: Option<Nest>,
@@ -104,7 +102,6 @@ impl Worker {
             ready_in_a_row: Cell::new(0),
             turn: Cell::new(Turn::NewTask),
             current: Cell::new(None),
-            context: Cell::new(ptr::null()),
             thefts: Cell::new(Thefts::default()),
             nest,
             random: Cell::new(0x9E37_79B9_7F4A_7C15_u64.wrapping_mul(index as u64 + 1)),
@@ -194,15 +191,6 @@ impl Worker {
         self.shared.process_mask()
     }
 
-    pub(crate) fn set_context(&self, context: *const Context<'static>) {
-        self.context.set(context);
-    }
-
-    /// The worker's own context, which is current in the loop and wherever no other was entered.
-    pub(crate) fn context(&self) -> *const Context<'static> {
-        self.context.get()
-    }
-
     /// The running fiber.
     ///
     /// # Panics
@@ -255,7 +243,13 @@ impl Worker {
 
     #[inline]
     fn has_ready(&self) -> bool {
-        !self.ready.is_empty() || !self.inbox().is_empty()
+        self.any_ready() != 0
+    }
+
+    /// Zero if no fiber is ready: a word, so that one branch can look at this and at more.
+    #[inline]
+    fn any_ready(&self) -> usize {
+        self.ready.last_address() | self.inbox().newest_address()
     }
 
     /// A call of the running task that is fed task by task.

@@ -34,14 +34,17 @@ impl Worker {
     ///
     /// # Safety
     ///
-    /// - The caller runs on a fiber of this worker, in the worker's own context.
+    /// - The caller runs on a fiber of this worker, which is current.
     /// - The batch has `len` tasks, is live until the call returns, and nobody else knows it.
     #[inline(always)] // One return less per level of a nest, and the processor remembers few.
     pub(crate) unsafe fn fork(&self, batch: NonNull<Header>, len: usize) {
         let forks = self.forks_to_look.load(Ordering::Relaxed) - 1;
         self.forks_to_look.store(forks, Ordering::Relaxed);
-        let parent = self.current_fiber();
-        if forks == 0 || self.has_ready() || thread::panicking() || parent.record().stopped().is_some() {
+        // SAFETY: the caller runs on a fiber.
+        let parent = unsafe { self.current.get().unwrap_unchecked() };
+        // One branch for two things that seldom are.
+        let may_wait = self.any_ready() | parent.record().control_address() != 0;
+        if forks == 0 || thread::panicking() || may_wait && (self.has_ready() || parent.record().stopped().is_some()) {
             // SAFETY: as the caller says.
             return unsafe { self.fork_without_child(batch) };
         }

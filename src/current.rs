@@ -41,6 +41,8 @@ pub(crate) enum Context<'e> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Place(*const ());
 
+const _: () = assert!(align_of::<Worker>() > 1 && align_of::<Context<'_>>() > 1, "addresses are even");
+
 thread_local! {
     static HERE: Cell<Place> = const { Cell::new(Place::OUTSIDE) };
 }

@@ -30,6 +30,7 @@ pub(crate) enum Workers {
     Several,
 }
 
+/// What the names of contenders begin with that run on one core, without any executor.
 pub(crate) const SERIAL: &str = "serial";
 const MACHINE: &str = "threads, even parts";
 const JOIN: &str = "fib, join";
@@ -38,6 +39,7 @@ const TRIVIAL: &str = "flat, 1e6 trivial items";
 const SHORT: &str = "flat, 2e4 items of 1 us";
 const AT_THE_END: &str = "clustered, heavy at the end";
 const AT_THE_START: &str = "clustered, heavy at the start";
+const BY_VECTORS: &str = "serial, by vectors";
 const T1: &str = "UTS T1";
 const T5: &str = "UTS T5";
 const NESTED: &str = "nested, leaves of 100 us";
@@ -72,13 +74,17 @@ pub(crate) const GOALS: &[Goal] = &[
     efficiency(AT_THE_START, "yield_taskmap").aim(0.99),
     ratio(T1, "yield_taskmap", "rayon par_iter").must(0.8).aim(0.6),
     ratio(T1, "yield_taskmap", "rayon with_max_len(1)"),
+    ratio(T1, "yield_taskmap", "rayon par_iter, by vectors"),
     ratio(T1, "yield_taskmap", "chili halves"),
     ratio(T1, "yield_taskmap", SERIAL),
+    ratio(T1, "yield_taskmap", BY_VECTORS),
     ratio(T1, "yield_taskmap, nested", "yield_taskmap"),
     ratio(T5, "yield_taskmap", "rayon par_iter").must(0.8).aim(0.6),
     ratio(T5, "yield_taskmap", "rayon with_max_len(1)"),
+    ratio(T5, "yield_taskmap", "rayon par_iter, by vectors"),
     ratio(T5, "yield_taskmap", "chili halves"),
     ratio(T5, "yield_taskmap", SERIAL),
+    ratio(T5, "yield_taskmap", BY_VECTORS),
     ratio(T5, "yield_taskmap, nested", "yield_taskmap"),
     efficiency(NESTED, "yield_taskmap").must(0.98).aim(0.995),
     efficiency(NESTED, MACHINE),

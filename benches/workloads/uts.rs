@@ -44,7 +44,8 @@ struct Node {
 
 impl Tree {
     /// Counts the nodes, one task per node. The exception is rayon's default, which runs siblings in a loop as long as
-    /// nobody has stolen from it.
+    /// nobody has stolen from it. Where it says so, the counts of a node's children go through a vector, as they do with
+    /// `yield_taskmap`.
     ///
     /// # Panics
     ///
@@ -54,12 +55,18 @@ impl Tree {
         Workload::new(self.name, self.nodes)
             .long()
             .contender("serial", move |iterations| timed(iterations, || check(self.serial(self.root()))))
+            .contender("serial, by vectors", move |iterations| {
+                timed(iterations, || check(self.serial_collecting(self.root())))
+            })
             .contender("yield_taskmap", move |iterations| pools.time_ours(iterations, || check(self.ours(self.root()))))
             .contender("yield_taskmap, nested", move |iterations| {
                 pools.time_nesting(iterations, || check(self.ours(self.root())))
             })
             .contender("rayon par_iter", move |iterations| {
                 pools.time_rayon(iterations, || check(self.rayon(self.root())))
+            })
+            .contender("rayon par_iter, by vectors", move |iterations| {
+                pools.time_rayon(iterations, || check(self.rayon_collecting(self.root())))
             })
             .contender("rayon with_max_len(1)", move |iterations| {
                 pools.time_rayon(iterations, || check(self.rayon_single(self.root())))
@@ -76,6 +83,12 @@ impl Tree {
         1 + (0..self.children(&node)).map(|idx| self.serial(node.child(idx))).sum::<u64>()
     }
 
+    /// With the counts of the children in a vector before they are added up, as a map gives them.
+    fn serial_collecting(self, node: Node) -> u64 {
+        let counts: Vec<u64> = (0..self.children(&node)).map(|idx| self.serial_collecting(node.child(idx))).collect();
+        1 + counts.iter().sum::<u64>()
+    }
+
     fn ours(self, node: Node) -> u64 {
         let children = self.children(&node);
         1 + yield_taskmap(|idx| self.ours(node.child(idx)), 0..children).iter().sum::<u64>()
@@ -84,6 +97,12 @@ impl Tree {
     fn rayon(self, node: Node) -> u64 {
         let children = self.children(&node);
         1 + (0..children).into_par_iter().map(|idx| self.rayon(node.child(idx))).sum::<u64>()
+    }
+
+    fn rayon_collecting(self, node: Node) -> u64 {
+        let children = (0..self.children(&node)).into_par_iter();
+        let counts: Vec<u64> = children.map(|idx| self.rayon_collecting(node.child(idx))).collect();
+        1 + counts.iter().sum::<u64>()
     }
 
     fn rayon_single(self, node: Node) -> u64 {

@@ -208,7 +208,7 @@ impl Runtime {
             return false;
         }
         let tasks = 0..batch.len();
-        self.shared.inject(Job { batch: batch.claim_all(), tasks });
+        self.shared.inject(Job { batch: batch.claim_all(), tasks }, self.shared.worker_near_thread());
         batch.join();
         self.shared.leave();
         true
@@ -218,7 +218,7 @@ impl Runtime {
     pub(crate) fn spawn(&self, task: DetachedTask) {
         if self.shared.gate.enter() {
             let batch = RootBatch::for_task(task, Arc::clone(&self.shared));
-            self.shared.inject(Job { batch, tasks: 0..1 });
+            self.shared.inject(Job { batch, tasks: 0..1 }, None);
         }
     }
 

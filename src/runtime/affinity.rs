@@ -131,6 +131,17 @@ impl Placement {
         self.cores.get(worker).copied()
     }
 
+    /// The worker whose core the calling thread runs on at the moment.
+    pub(super) fn worker_here(&self) -> Option<usize> {
+        if self.cores.is_empty() {
+            return None;
+        }
+        #[cfg(target_os = "linux")]
+        return self.cores.iter().position(|&core| core == rustix::thread::sched_getcpu());
+        #[cfg(not(target_os = "linux"))]
+        None
+    }
+
     /// What became of the plan, given the workers that the system refused to pin.
     pub(crate) fn outcome(&self, refused: &[usize]) -> PinningOutcome {
         match &self.unpinned {

@@ -36,7 +36,7 @@ impl RuntimeFeed {
         match here {
             // The deque of a worker that nests holds nothing but batches of the fibers that wait there.
             Some(worker) if !self.shared.nests() => worker.push(job),
-            _ => self.shared.inject(job),
+            _ => self.shared.inject(job, None),
         }
     }
 }

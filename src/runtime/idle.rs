@@ -84,27 +84,30 @@ impl Idle {
         self.fence.pass();
         // ORDERING: Relaxed after the fence; pairs with the heavy fence in `announce`.
         if wants_waking(self.counts.load(Ordering::Relaxed)) {
-            self.wake_one();
+            self.wake_one(None);
         }
     }
 
-    /// Tells that there is new work, from a thread that may not be a worker.
-    pub(crate) fn notify_from_outside(&self) {
+    /// Tells that there is new work, from a thread that may not be a worker. The worker `near`, if one is named and it sleeps, is
+    /// woken rather than another.
+    pub(crate) fn notify_from_outside(&self, near: Option<usize>) {
         fence(Ordering::SeqCst);
         if wants_waking(self.counts.load(Ordering::Relaxed)) {
-            self.wake_one();
+            self.wake_one(near);
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn wake_one(&self) {
+    fn wake_one(&self, near: Option<usize>) {
         let woken = {
             let mut sleepers = self.sleepers.lock();
             if !wants_waking(self.counts.load(Ordering::Relaxed)) {
                 return;
             }
-            let woken = sleepers.pop().expect("the count of sleepers is the length of the list");
+            let latest = sleepers.len() - 1;
+            let at = near.and_then(|worker| sleepers.iter().position(|&sleeper| sleeper == worker)).unwrap_or(latest);
+            let woken = sleepers.remove(at);
             self.counts.fetch_add(ONE_SEARCHING - ONE_SLEEPING, Ordering::Relaxed);
             woken
         };
@@ -154,7 +157,7 @@ impl Idle {
         if searching(before) == 1 && wants_waking(before - ONE_SEARCHING) {
             heavy_fence();
             if is_more() {
-                self.wake_one();
+                self.wake_one(None);
             }
         }
     }
@@ -323,7 +326,7 @@ mod models {
 
         fn push_from_outside(&self) {
             self.jobs.fetch_add(1, Ordering::Release);
-            self.idle.notify_from_outside();
+            self.idle.notify_from_outside(None);
         }
     }
 
@@ -399,7 +402,7 @@ mod models {
             // Another worker looks at the job, which it cannot use, and gives it back.
             if place.take() {
                 place.jobs.fetch_add(1, Ordering::Release);
-                place.idle.notify_from_outside();
+                place.idle.notify_from_outside(None);
             }
             worker.join().unwrap();
         });

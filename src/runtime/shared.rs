@@ -1,7 +1,7 @@
 //! What the workers of a runtime share.
 
 use super::Settings;
-use super::affinity::ProcessMask;
+use super::affinity::{Placement, ProcessMask};
 use super::deque::{Deque, Injector, Job, Stealer};
 use super::fiber::Fiber;
 use super::fiber_limit::FiberLimit;
@@ -35,6 +35,7 @@ pub(crate) struct Shared {
     stack_size: usize,
     pub(super) fiber_limit: FiberLimit,
     pub(super) mask: ProcessMask,
+    placement: Placement,
     interleave: Interleave,
     pub(super) owner: usize,
     /// When the runtime was started.
@@ -74,6 +75,7 @@ impl Shared {
             stack_size: settings.stack_size,
             fiber_limit: FiberLimit::new(settings.max_fibers),
             mask: settings.mask.clone(),
+            placement: settings.placement.clone(),
             interleave: settings.interleave,
             owner: settings.owner,
             epoch: Instant::now(),
@@ -173,20 +175,26 @@ impl Shared {
         self.interleave == Interleave::Nested
     }
 
-    /// Hands a job to whichever worker may take it.
+    /// The worker that has its place where the calling thread runs, if the caller is no worker. A thread that waits leaves the
+    /// core to it, so to wake that one takes no interrupt of another core.
+    pub(super) fn worker_near_thread(&self) -> Option<usize> {
+        if current::worker().is_some() { None } else { self.placement.worker_here() }
+    }
+
+    /// Hands a job to whichever worker may take it, and wakes `near`, if one is named, rather than another.
     ///
     /// The batch is live until its tasks have ended, so until they are taken.
-    pub(super) fn inject(&self, job: Job<Header>) {
+    pub(super) fn inject(&self, job: Job<Header>, near: Option<usize>) {
         if self.nests() {
             let is_kin = self.kin.push(job);
-            self.idle.notify_from_outside();
+            self.idle.notify_from_outside(near);
             // A worker of this runtime that waits for the job may sleep only if another thread has pushed it.
             if is_kin && !current::worker().is_some_and(|worker| worker.belongs_to(NonNull::from(self))) {
                 self.idle.nudge_starving();
             }
         } else {
             self.injector.push(job);
-            self.idle.notify_from_outside();
+            self.idle.notify_from_outside(near);
         }
     }
 }

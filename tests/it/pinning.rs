@@ -6,6 +6,7 @@ use crate::panicking::{expected, expected_panic};
 use crate::processes::{allowed_cores, alone};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use std::thread;
+use std::time::Duration;
 use yieldtasks::{
     BuildError, Executor, ExecutorExt, FiberExecutor, Pinning, PinningOutcome, ThreadPerTaskExecutor, unpinned,
     yield_join, yield_now, yield_taskmap,
@@ -248,5 +249,24 @@ fn tasks_that_are_unpinned_at_the_same_time_leave_their_worker_pinned() {
         });
         assert_eq!((first, second), (allowed_cores(), allowed_cores()));
         assert_eq!(executor.run(allowed_cores), pinned);
+    });
+}
+
+#[test]
+fn a_thread_that_waits_wakes_the_worker_on_its_own_core() {
+    within_deadline(|| {
+        let cores = allowed_cores();
+        let executor = FiberExecutor::builder().pinning(Pinning::List(cores.clone())).build().unwrap();
+        for core in cores {
+            let mut here = CpuSet::new();
+            here.set(core);
+            sched_setaffinity(None, &here).unwrap();
+            // A worker that has just been busy may take the first ones, for nobody is woken while it looks for more.
+            let takes_call = || {
+                thread::sleep(Duration::from_millis(1));
+                executor.run(allowed_cores) == [core]
+            };
+            crate::deadline::spin_until("its worker takes ten calls in a row", || (0..10).all(|_| takes_call()));
+        }
     });
 }

@@ -280,7 +280,7 @@ impl Worker {
             }
         });
         if given_back {
-            self.shared.idle.notify_from_outside();
+            self.shared.idle.notify_from_outside(None);
         }
         let counters = &self.counters;
         if found.is_some() { &counters.steals } else { &counters.failed_steals }.add(1);

@@ -106,7 +106,7 @@ impl Worker {
     fn give_back(&self, job: Job<Header>) {
         if self.nest.is_some() {
             // Its deque is for what descends from its own fibers, in their order.
-            self.shared.inject(job);
+            self.shared.inject(job, None);
         } else {
             self.push(job);
         }

@@ -1,10 +1,11 @@
-#![expect(unsafe_code, reason = "the context is a pointer to a frame further up the stack")]
+#![expect(unsafe_code, reason = "a place is a worker, or a frame further up the stack, by pointer")]
 //! What runs on this thread: the crate's only thread-local.
 //!
 //! The thread-local is a [`Place`]: a worker, or a [`Context`] that lies in a frame further up the stack. On a worker thread it
 //! belongs to the running fiber: a fiber that suspends at another place than the worker puts the worker back and takes its own
 //! place again when it is resumed.
 
+use crate::batch::Inline;
 use crate::executor::Executor;
 use crate::record::Record;
 use crate::runtime::{FiberRef, Worker};
@@ -72,24 +73,26 @@ impl Place {
         HERE.set(self);
         compiler_fence(Ordering::SeqCst);
     }
-
-    /// The context of a task at this place, which is current.
-    #[inline]
-    fn context<'e>(self) -> Option<Context<'e>> {
-        if self.0.addr().is_multiple_of(2) {
-            // SAFETY: even words are addresses of workers.
-            Some(Context::Fibers(unsafe { NonNull::new_unchecked(self.0.cast_mut().cast()) }))
-        } else {
-            // SAFETY: null, or the address of a context, which outlives the time it is current; the copy is made at once.
-            unsafe { self.0.wrapping_byte_sub(1).cast::<Context<'e>>().as_ref() }.copied()
-        }
-    }
 }
 
 /// The context of the running task; `None` outside any. To be used before the task ends.
 #[inline]
 pub(crate) fn context<'e>() -> Option<Context<'e>> {
-    Place::here().context()
+    let Place(word) = Place::here();
+    if word.addr().is_multiple_of(2) {
+        // SAFETY: even words are addresses of workers, which are not null.
+        Some(Context::Fibers(unsafe { NonNull::new_unchecked(word.cast_mut().cast()) }))
+    } else {
+        // SAFETY: null, or the address of a context, which outlives the time it is current; the copy is made at once.
+        unsafe { word.wrapping_byte_sub(1).cast::<Context<'e>>().as_ref() }.copied()
+    }
+}
+
+/// Calls `f`, which belongs to no task, in the loop of a worker: what it maps runs in order, and what it waits for blocks the
+/// thread.
+pub(crate) fn in_loop(f: impl FnOnce()) {
+    let record = Record::new();
+    with(&Context::Backend { executor: &Inline, level: 0, record: NonNull::from(&record), worker: None }, f);
 }
 
 /// The worker that the calling thread is, if it runs fibers.

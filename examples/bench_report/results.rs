@@ -75,7 +75,7 @@ impl Results {
         self.0.iter().find(fits).map(|one| one.nanoseconds)
     }
 
-    /// The shortest time of a workload that a contender other than the serial loop needs.
+    /// The shortest time of a workload that a contender other than serial loops needs.
     pub(crate) fn best(&self, workload: &str, workers: usize) -> Option<f64> {
         let parallel = self.0.iter().filter(|one| !one.contender.starts_with(crate::goals::SERIAL));
         let times = parallel.filter(|one| one.workload == workload && one.workers == workers);

@@ -232,14 +232,14 @@ impl Header {
 
     /// The address of the latest failure; zero if there is none.
     #[inline]
-    pub(super) fn latest_failure(&self) -> usize {
+    pub(super) fn failure_address(&self) -> usize {
         // ORDERING: Relaxed. It only saves work.
         self.failures.load(Ordering::Relaxed).addr()
     }
 
     #[inline]
     pub(super) fn has_failed(&self) -> bool {
-        self.latest_failure() != 0
+        self.failure_address() != 0
     }
 
     /// As [`has_failed`](Self::has_failed), for the parent after the join.

@@ -94,11 +94,11 @@ impl<B: Tasks> Siblings<B> {
         let outcome = panic::catch_unwind(AssertUnwindSafe(|| {
             loop {
                 // One look at both words, for most batches have neither a failure nor a control.
-                let is_plain = self.header.latest_failure() | origin.control_address() == 0;
+                let is_plain = self.header.failure_address() | origin.control_address() == 0;
+                if !is_plain && !self.header.has_failed() && origin.is_stopped() {
+                    return Left::Stopped;
+                }
                 if is_plain || !self.header.has_failed() {
-                    if !is_plain && origin.is_stopped() {
-                        return Left::Stopped;
-                    }
                     let _span = self.header.span.task(origin, idx);
                     // SAFETY: claimed, says the caller.
                     unsafe { self.tasks.run_task(idx) };

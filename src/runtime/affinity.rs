@@ -139,8 +139,8 @@ impl Placement {
         }
         #[cfg(target_os = "linux")]
         {
-            // Not by `rustix`, which looks for the function in a part of memory that is not there under valgrind.
-            // SAFETY: the call has no conditions. It gives -1 for an error.
+            // Not by `rustix`, which looks for the function in a part of memory that is not there under valgrind. -1 for an error.
+            // SAFETY: the call has no conditions.
             let here = unsafe { libc::sched_getcpu() };
             self.cores.iter().position(|&core| usize::try_from(here) == Ok(core))
         }

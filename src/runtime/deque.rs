@@ -92,6 +92,7 @@ impl<B> Slot<B> {
 
     /// Batch and key, for a thief that owns a position of the slot.
     fn content(&self) -> (NonNull<B>, usize) {
+        // ORDERING: Relaxed. Whoever owns a position has read the tail that published it.
         let batch = NonNull::new(self.batch.load(Ordering::Relaxed)).expect("a slot in use has a batch");
         (batch, self.key.load(Ordering::Relaxed))
     }
@@ -404,11 +405,12 @@ impl<B> Stealer<B> {
 
     /// Announces to take the positions `head..raised`, for a thief that holds the lock. Returns whether they are the thief's; if
     /// not, because the owner has announced to take one of them, `head` is where it was.
+    #[must_use]
     fn raise_head(&self, head: usize, raised: usize) -> bool {
+        // ORDERING: Relaxed before the fence, which pairs with the one in `lower_tail`.
         self.shared.head.store(raised, Ordering::Relaxed);
         heavy_fence();
-        // ORDERING: Acquire pairs with the Release stores of `tail` by the owner; the fence before it pairs with the one in
-        // `lower_tail`.
+        // ORDERING: Acquire pairs with the Release stores of `tail` by the owner, which publish the slots.
         let is_won = raised <= self.shared.tail.load(Ordering::Acquire);
         if !is_won {
             // ORDERING: Relaxed. The fence hands on what thieves before this one have read, see `steal_if`.

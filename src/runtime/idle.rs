@@ -6,7 +6,7 @@
 //! be). The rules:
 //!
 //! 1. Who makes work visible passes a fence and looks at the word. If nobody searches and somebody sleeps, it wakes one
-//!    sleeper, which counts as searching from that moment on.
+//!    sleeper, which counts as searching from that moment on. Which one is of no consequence here.
 //! 2. A worker may start to search while fewer than half of the workers do.
 //! 3. A searcher that finds work and was the only one passes a heavy fence, looks whether there is more, and wakes another
 //!    sleeper if so: while it searched, nobody else was woken.
@@ -40,7 +40,8 @@ pub(crate) struct Idle {
     counts: AtomicUsize,
     /// Workers that starve: they sleep until one of their own fibers is ready, and are no use for new work.
     starving: AtomicUsize,
-    /// Indices of the workers that sleep, latest last: the one whose caches are warmest is woken first.
+    /// Indices of the workers that sleep, latest last: unless somebody asks for another, the one whose caches are warmest is woken
+    /// first.
     sleepers: Mutex<Vec<usize>>,
     parkers: Box<[Parker]>,
     fence: LightFence,
@@ -88,8 +89,8 @@ impl Idle {
         }
     }
 
-    /// Tells that there is new work, from a thread that may not be a worker. The worker `near`, if one is named and it sleeps, is
-    /// woken rather than another.
+    /// Tells that there is new work, from a thread that may not be a worker. If somebody is to be woken, it is the worker `near`,
+    /// if one is named and it sleeps.
     pub(crate) fn notify_from_outside(&self, near: Option<usize>) {
         fence(Ordering::SeqCst);
         if wants_waking(self.counts.load(Ordering::Relaxed)) {
@@ -105,9 +106,11 @@ impl Idle {
             if !wants_waking(self.counts.load(Ordering::Relaxed)) {
                 return;
             }
-            let latest = sleepers.len() - 1;
-            let at = near.and_then(|worker| sleepers.iter().position(|&sleeper| sleeper == worker)).unwrap_or(latest);
-            let woken = sleepers.remove(at);
+            let at = near.and_then(|worker| sleepers.iter().position(|&sleeper| sleeper == worker));
+            let woken = match at {
+                Some(at) => sleepers.remove(at),
+                None => sleepers.pop().expect("the count of sleepers is the length of the list"),
+            };
             self.counts.fetch_add(ONE_SEARCHING - ONE_SLEEPING, Ordering::Relaxed);
             woken
         };
@@ -326,7 +329,7 @@ mod models {
 
         fn push_from_outside(&self) {
             self.jobs.fetch_add(1, Ordering::Release);
-            self.idle.notify_from_outside(None);
+            self.idle.notify_from_outside(Some(0));
         }
     }
 

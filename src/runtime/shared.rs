@@ -181,7 +181,7 @@ impl Shared {
         if current::worker().is_some() { None } else { self.placement.worker_here() }
     }
 
-    /// Hands a job to whichever worker may take it, and wakes `near`, if one is named, rather than another.
+    /// Hands a job to whichever worker may take it. If somebody has to be woken, it is `near`, if one is named and it sleeps.
     ///
     /// The batch is live until its tasks have ended, so until they are taken.
     pub(super) fn inject(&self, job: Job<Header>, near: Option<usize>) {

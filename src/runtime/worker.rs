@@ -1,4 +1,4 @@
-#![expect(unsafe_code, reason = "fibers are switched and batches arrived at by raw pointers")]
+#![expect(unsafe_code, reason = "the running fiber suspends itself, and the inbox is reached by a pointer")]
 //! A worker: one thread, its deque and its fibers.
 //!
 //! What it does stands in files of their own: the loop that decides what runs next (`next`), where it finds work (`search`), what
@@ -243,12 +243,12 @@ impl Worker {
 
     #[inline]
     fn has_ready(&self) -> bool {
-        self.any_ready() != 0
+        self.ready_word() != 0
     }
 
     /// Zero if no fiber is ready: a word, so that one branch can look at this and at more.
     #[inline]
-    fn any_ready(&self) -> usize {
+    fn ready_word(&self) -> usize {
         self.ready.last_address() | self.inbox().newest_address()
     }
 

@@ -266,7 +266,7 @@ fn a_thread_that_waits_wakes_the_worker_on_its_own_core() {
                 thread::sleep(Duration::from_millis(1));
                 executor.run(allowed_cores) == [core]
             };
-            crate::deadline::spin_until("its worker takes ten calls in a row", || (0..10).all(|_| takes_call()));
+            crate::deadline::spin_until("its worker takes many calls in a row", || (0..25).all(|_| takes_call()));
         }
     });
 }

@@ -288,8 +288,16 @@ fn without_memory_a_task_that_nobody_can_start_fails_in_the_end() {
             let outcome = executor.submit(move || descend(&theirs, 100)).join();
             assert!(outcome.unwrap().is_err());
             assert_eq!(executor.run(|| nest(3)), 64, "the executor is none the worse for it");
+            let (made, mapped) = (MADE.load(Ordering::Relaxed), MAPPED.load(Ordering::Relaxed));
+            assert!(
+                made > 0 && made == mapped,
+                "destructors map, even that of a task that never started: {made}, {mapped}"
+            );
         });
     });
+
+    static MADE: AtomicUsize = AtomicUsize::new(0);
+    static MAPPED: AtomicUsize = AtomicUsize::new(0);
 
     /// A chain of tasks each of which waits for the next by its handle.
     fn descend(executor: &Arc<FiberExecutor>, depth: u32) -> Result<u32, String> {
@@ -297,8 +305,24 @@ fn without_memory_a_task_that_nobody_can_start_fails_in_the_end() {
             return Ok(0);
         }
         let theirs = Arc::clone(executor);
-        let below = executor.submit(move || descend(&theirs, depth - 1)).join();
+        MADE.fetch_add(1, Ordering::Relaxed);
+        let mapping = Mapping;
+        let task = move || {
+            let _mapping = mapping;
+            descend(&theirs, depth - 1)
+        };
+        let below = executor.submit(task).join();
         below.unwrap_or_else(|error| Err(error.to_string())).map(|depth| depth + 1)
+    }
+
+    /// Something whose destructor maps.
+    struct Mapping;
+
+    impl Drop for Mapping {
+        fn drop(&mut self) {
+            let sum: usize = yield_taskmap(|x| yield_taskwrap(|| x), 0..2).iter().sum();
+            MAPPED.fetch_add(sum, Ordering::Relaxed);
+        }
     }
 }
 

@@ -15,6 +15,8 @@ use std::ptr::NonNull;
 #[must_use = "a finished fiber must be recycled, a suspended one must not"]
 pub(in crate::runtime) struct Step(NonNull<Fiber>);
 
+const _: () = assert!(align_of::<Fiber>() > 1, "addresses are even");
+
 impl Step {
     /// The task waits for something.
     pub(in crate::runtime) const SUSPENDED: Self = Self(NonNull::without_provenance(NonZero::<usize>::MIN));

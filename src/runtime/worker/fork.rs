@@ -34,17 +34,16 @@ impl Worker {
     ///
     /// # Safety
     ///
-    /// - The caller runs on a fiber of this worker, which is current.
+    /// - The caller runs on a fiber of this worker, in no other context.
     /// - The batch has `len` tasks, is live until the call returns, and nobody else knows it.
     #[inline(always)] // One return less per level of a nest, and the processor remembers few.
     pub(crate) unsafe fn fork(&self, batch: NonNull<Header>, len: usize) {
         let forks = self.forks_to_look.load(Ordering::Relaxed) - 1;
         self.forks_to_look.store(forks, Ordering::Relaxed);
-        // SAFETY: the caller runs on a fiber.
-        let parent = unsafe { self.current.get().unwrap_unchecked() };
+        let parent = self.current_fiber();
         // One branch for two things that seldom are.
-        let may_wait = self.any_ready() | parent.record().control_address() != 0;
-        if forks == 0 || thread::panicking() || may_wait && (self.has_ready() || parent.record().stopped().is_some()) {
+        let is_plain = self.ready_word() | parent.record().control_address() == 0;
+        if forks == 0 || thread::panicking() || !is_plain && (self.has_ready() || parent.record().stopped().is_some()) {
             // SAFETY: as the caller says.
             return unsafe { self.fork_without_child(batch) };
         }
@@ -66,7 +65,7 @@ impl Worker {
         // SAFETY: it has just begun; the first task was not pushed, so it is this call's.
         let step = unsafe { child.start(batch) };
         self.set_current(parent);
-        if step == Step::finished(len) {
+        if step.ended() == Some(len) {
             self.count_tasks(len);
             self.fibers.recycle(child);
         } else {

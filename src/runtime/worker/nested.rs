@@ -15,6 +15,8 @@
 //! mutex, a borrow, a scoped value) is met only by what would meet it in a serial program too, and the thread's values nest,
 //! last in, first out.
 //!
+//! The fibers of a worker that hold it form a *chain*, from the *innermost* outwards, see [`chain`].
+//!
 //! # What the worker may start
 //!
 //! - *Of its own deque* the tasks of the innermost fiber's batch. The deque holds batches of fibers in the chain, in the order

@@ -96,10 +96,12 @@ impl Worker {
     pub(super) fn put_back(&self, batch: NonNull<Header>, idx: usize) {
         self.give_back(Job { batch, tasks: idx..idx + 1 });
         // The subscriber is the program's, and may map in parallel: here that is a call from outside.
-        let warning = AssertUnwindSafe(|| current::outside(|| self.shared.fiber_limit().warn_once()));
-        if let Err(payload) = panic::catch_unwind(warning) {
-            drop_quietly(payload);
-        }
+        current::outside(|| {
+            let warning = AssertUnwindSafe(|| self.shared.fiber_limit().warn_once());
+            if let Err(payload) = panic::catch_unwind(warning) {
+                drop_quietly(payload);
+            }
+        });
     }
 
     /// Leaves tasks that this worker does not start to whoever can.
@@ -169,9 +171,9 @@ impl Worker {
             Some((job.batch, first))
         };
         if let Some((batch, idx)) = own.or_else(elsewhere) {
-            // A destructor of the task's runs here, in the loop, where nothing can be forked.
+            // A destructor of the task's may run here.
             // SAFETY: the task was claimed and has not arrived, so the batch is live.
-            unsafe { refuse(batch, idx, error) };
+            current::in_loop(|| unsafe { refuse(batch, idx, error) });
         }
     }
 }

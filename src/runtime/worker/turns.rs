@@ -101,6 +101,6 @@ impl Worker {
     /// Whether there are fibers that may go on instead of the running one.
     #[inline]
     pub(super) fn has_others(&self) -> bool {
-        self.any_ready() | self.yielded.last_address() != 0
+        self.ready_word() | self.yielded.last_address() != 0
     }
 }

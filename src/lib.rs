@@ -46,6 +46,7 @@ mod handle;
 mod path;
 mod primitives;
 mod process;
+mod reaper;
 mod record;
 mod runtime;
 mod scope;

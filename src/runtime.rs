@@ -41,6 +41,7 @@ use crate::error::BuildError;
 use crate::executor::Interleave;
 use crate::handle::DetachedTask;
 use crate::process::Process;
+use crate::reaper::reap;
 use crate::waiter::Parking;
 use affinity::{Placement, ProcessMask};
 use calls::Call;
@@ -275,11 +276,13 @@ impl Runtime {
 
 impl Drop for Runtime {
     fn drop(&mut self) {
+        let threads = std::mem::take(self.threads.get_mut());
         if self.process.is_current() {
             self.close();
+            reap(threads);
         } else {
-            // The threads are not there to be detached.
-            let _ = ManuallyDrop::new(std::mem::take(self.threads.get_mut()));
+            // The threads are not there to be joined, nor to be detached.
+            let _ = ManuallyDrop::new(threads);
         }
     }
 }

@@ -4,6 +4,7 @@
 use crate::batch::Header;
 use crate::current;
 use crate::erased::ErasedFn;
+use crate::reaper::reap;
 use crate::runtime::{FiberRef, RootBatch};
 use crate::spans::Carried;
 use parking_lot::Mutex;
@@ -160,7 +161,10 @@ pub(crate) fn elsewhere(helper: Helper, block: impl FnOnce() + Send) {
     let on_thread = unsafe { ErasedFn::new(on_thread) };
     match helper {
         Helper::Own => match thread::Builder::new().name("blocking".to_owned()).spawn(move || on_thread.call(())) {
-            Ok(_) => parking.wait_for_children(None),
+            Ok(thread) => {
+                parking.wait_for_children(None);
+                reap(vec![thread]);
+            }
             Err(_) => *place.lock() = call(),
         },
         Helper::Pooled => {

@@ -6,6 +6,7 @@ use super::{Executor, Feed};
 use crate::batch::Batch;
 use crate::current;
 use crate::handle::DetachedTask;
+use crate::reaper::{Orphan, reap};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -151,14 +152,24 @@ impl Executor for Threads {
             for thread in threads {
                 let _ = thread.join();
             }
+        } else {
+            reap(threads);
         }
         drop(call);
     }
 
     fn spawn(&self, task: DetachedTask) {
         if let Some(call) = self.in_hand.enter(task.is_in_hand()) {
+            let orphan = Arc::new(Orphan::default());
+            let own = Arc::clone(&orphan);
+            let work = move |executor: &Self| {
+                task.run(executor);
+                own.end();
+            };
             // SAFETY: a detached task borrows nothing.
-            unsafe { self.start(call, |executor| task.run(executor)) };
+            if let Some(thread) = unsafe { self.start(call, work) } {
+                orphan.leave(thread);
+            }
         }
     }
 

@@ -4,6 +4,7 @@
 //! another thread's, when `pthread_detach` looks whether it has ended, and what is freed then is the stack of that other one. So
 //! the threads of this crate are joined: by whoever waits for them, or else by a thread of the pool of `blocking`.
 
+use crate::runtime::affinity::off_core;
 use parking_lot::Mutex;
 use std::mem;
 use std::thread::JoinHandle;
@@ -11,12 +12,12 @@ use std::thread::JoinHandle;
 /// Has threads joined that have ended, but for their last steps, or will. Returns at once.
 pub(crate) fn reap(threads: Vec<JoinHandle<()>>) {
     if !threads.is_empty() {
-        let join = move || {
+        let join = off_core(move || {
             for thread in threads {
                 // What panics on such a thread has been told elsewhere.
                 let _ = thread.join();
             }
-        };
+        });
         blocking::unblock(join).detach();
     }
 }

@@ -5,6 +5,7 @@ use crate::batch::Header;
 use crate::current;
 use crate::erased::ErasedFn;
 use crate::reaper::reap;
+use crate::runtime::affinity::off_core;
 use crate::runtime::{FiberRef, RootBatch};
 use crate::spans::Carried;
 use parking_lot::Mutex;
@@ -137,7 +138,6 @@ pub(crate) fn elsewhere(helper: Helper, block: impl FnOnce() + Send) {
     let parking = Parking::here();
     let waiter = parking.waiter();
     let (task, span) = (current::Task::running(), Carried::here());
-    let mask = current::worker().map(|worker| worker.process_mask().clone());
     let block = Mutex::new(Some(block));
     let outcome = Mutex::new(Ok(()));
     let call = || {
@@ -146,19 +146,16 @@ pub(crate) fn elsewhere(helper: Helper, block: impl FnOnce() + Send) {
     };
     let place = &outcome;
     // By value, so that nothing of the frame is used after the waiter was woken.
-    let on_thread = move |()| {
-        if let Some(mask) = mask {
-            mask.widen_current_thread();
-        }
+    let on_thread = off_core(move || {
         let in_span = || {
             let _span = span.enter();
             call()
         };
         *place.lock() = task.resume_in(in_span);
         waiter.wake();
-    };
+    });
     // SAFETY: the frame outlives the call, which ends with waking the waiter, and what a thread that cannot be started drops.
-    let on_thread = unsafe { ErasedFn::new(on_thread) };
+    let on_thread = unsafe { ErasedFn::new(|()| on_thread()) };
     match helper {
         Helper::Own => match thread::Builder::new().name("blocking".to_owned()).spawn(move || on_thread.call(())) {
             Ok(thread) => {

@@ -7,6 +7,7 @@ use crate::batch::Batch;
 use crate::current;
 use crate::handle::DetachedTask;
 use crate::reaper::{Orphan, reap};
+use crate::runtime::affinity::off_core;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -93,18 +94,14 @@ impl Threads {
         let work = Arc::new(Mutex::new(Some((work, call))));
         let theirs = Arc::clone(&work);
         let threads = self.clone();
-        let mask = current::worker().map(|worker| worker.process_mask().clone());
-        let run = move || {
-            if let Some(mask) = mask {
-                mask.widen_current_thread();
-            }
+        let run = off_core(move || {
             let work = theirs.lock().take();
             drop(theirs);
             if let Some((work, call)) = work {
                 work(&threads);
                 drop(call);
             }
-        };
+        });
         let thread = thread::Builder::new().name("task".to_owned());
         // SAFETY: as the caller says. After the end of the work, the thread uses only what it owns.
         match unsafe { thread.spawn_unchecked(run) } {

@@ -163,6 +163,17 @@ pub(super) fn pin_current_thread(core: usize) -> bool {
     core_affinity::set_for_current(CoreId { id: core })
 }
 
+/// Makes `run`, which is for a thread that the caller starts, begin by leaving the core that a worker is pinned to.
+pub(crate) fn off_core<R>(run: impl FnOnce() -> R) -> impl FnOnce() -> R {
+    let mask = current::worker().map(|worker| worker.process_mask().clone());
+    move || {
+        if let Some(mask) = mask {
+            mask.widen_current_thread();
+        }
+        run()
+    }
+}
+
 /// Calls `f` with the calling thread free to run on every core of the process.
 ///
 /// A thread inherits the cores of the thread that starts it, and a worker is pinned to one. So a task that starts threads

@@ -96,8 +96,8 @@ impl Record {
     /// Notes that tasks from `origin` run, the task `idx` first. It outlives them.
     #[inline]
     pub(crate) fn begin(&self, origin: &Origin, idx: usize) {
-        self.idx.store(idx, Ordering::Relaxed);
         self.control.store(origin.control.cast_mut(), Ordering::Relaxed);
+        self.idx.store(idx, Ordering::Relaxed);
         // A handler on this thread that sees the origin sees what it says.
         compiler_fence(Ordering::Release);
         self.origin.store(ptr::from_ref(origin).cast_mut(), Ordering::Relaxed);
@@ -143,10 +143,10 @@ impl Record {
         self.control().and_then(Control::stopped)
     }
 
-    /// The address of what may stop the task; zero for nothing.
+    /// What may stop the task; null for nothing.
     #[inline]
-    pub(crate) fn control_address(&self) -> usize {
-        self.control.load(Ordering::Relaxed).addr()
+    pub(crate) fn control_pointer(&self) -> *const Control {
+        self.control.load(Ordering::Relaxed)
     }
 
     /// What may stop the task.

@@ -63,7 +63,7 @@ where
 {
     map_by(f, data, origin, |batch, len| {
         // SAFETY: `map_by` keeps the batch in place; the bounds above make the tasks fit for other threads.
-        unsafe { run_here(batch, len) };
+        unsafe { run_here::<0>(batch, len) };
     })
 }
 
@@ -142,7 +142,7 @@ where
 {
     once_by(f, Origin::new(Location::caller(), type_name::<F>), |batch| {
         // SAFETY: `once_by` keeps the batch in place; the bounds above make the task fit for another thread.
-        unsafe { run_here(batch, 1) };
+        unsafe { run_here::<1>(batch, 1) };
     })
 }
 
@@ -179,7 +179,7 @@ where
     let tasks = BothTasks { first: OnceTask::new(a), second: OnceTask::new(b) };
     let mut siblings = Siblings::new(2, tasks, Origin::new(Location::caller(), || ""));
     // SAFETY: the batch stays in place until the call returns; the bounds above make the tasks fit for other threads.
-    unsafe { run_here(siblings.header(), 2) };
+    unsafe { run_here::<2>(siblings.header(), 2) };
     let BothTasks { first, second } = siblings.ended();
     // SAFETY: `run_here` returns when all tasks have ended, and `ended` when none has failed.
     let a = unsafe { first.take_result() };
@@ -219,13 +219,13 @@ pub fn yield_now() {
 /// - The batch stays in place until the call returns, and nobody else knows it.
 /// - It has `len` tasks, which may run on other threads.
 #[inline(always)] // See `Worker::fork`.
-unsafe fn run_here(batch: NonNull<Header>, len: usize) {
+unsafe fn run_here<const LEN: usize>(batch: NonNull<Header>, len: usize) {
     match current::context() {
         Some(Context::Fibers(worker)) => {
             // SAFETY: a worker outlives its fibers, and the caller runs on one of them.
             let worker = unsafe { worker.as_ref() };
             // SAFETY: as the caller says.
-            unsafe { worker.fork(batch, len) };
+            unsafe { worker.fork::<LEN>(batch, len) };
         }
         Some(Context::Backend { executor, .. }) => {
             // SAFETY: as the caller says.

@@ -2,24 +2,28 @@
 //! The part of a batch that has the same type for all batches.
 
 use super::{Arrival, JoinCounter, Payload, drop_quietly};
-use crate::control::Stopped;
+use crate::control::{Cancelled, Stopped};
 use crate::path::TaskPath;
 use crate::record::{Origin, Record};
-use crate::runtime::Worker;
+use crate::runtime::{FiberRef, Input};
 use crate::spans::MapSpan;
 use crate::waiter::Waiter;
 use std::cell::UnsafeCell;
 use std::fmt;
+use std::iter;
 use std::mem::{MaybeUninit, offset_of};
 use std::panic::Location;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicPtr, Ordering};
 
+pub(super) type Serve = unsafe fn(NonNull<Header>, FiberRef) -> Input;
+
 /// The functions a batch is run by, made once for each type of tasks.
 pub(super) struct Table {
-    /// Runs the first task, with which the record has begun, and then whatever the worker's deque still has of this batch, noted in the record. Gives how many
-    /// tasks ended; the caller arrives for them.
-    pub(super) run_from: unsafe fn(NonNull<Header>, usize, &Record, &Worker) -> usize,
+    /// Runs the task that the fiber has begun with, then whatever its worker's deque still has of this batch, and hands in how many
+    /// ended. Goes on likewise as long as a parent resumes the fiber for a batch of the same kind, and gives the first input that
+    /// says anything else.
+    pub(super) serve: Serve,
     /// Runs one task, noted in the record; the caller arrives for it.
     pub(super) run_one: unsafe fn(NonNull<Header>, usize, &Record),
 }
@@ -144,25 +148,25 @@ impl Header {
         self.join.outstanding()
     }
 
-    /// Runs tasks on the calling fiber: `first`, with which the record has begun, then what the worker's deque still has of this batch. Returns how many
-    /// ended.
+    /// Runs tasks on `fiber`, which is the one that calls this: the one that it has begun with, then what its worker's deque still
+    /// has of the batch, and then those of other batches that it is resumed for. Gives the first input that has to be looked at.
     ///
     /// # Safety
     ///
-    /// - `this` is live, and the caller has claimed `first` and not arrived for it.
+    /// `this` is live, and the fiber has begun with it and a claimed task, for which nobody has arrived.
     #[inline]
-    pub(crate) unsafe fn run_from(this: NonNull<Self>, first: usize, record: &Record, worker: &Worker) -> usize {
+    pub(crate) unsafe fn serve(this: NonNull<Self>, fiber: FiberRef) -> Input {
         // SAFETY: live, says the caller.
-        let run_from = unsafe { this.as_ref() }.table.run_from;
+        let serve = unsafe { this.as_ref() }.table.serve;
         // SAFETY: the table fits the header; the claim is passed on.
-        unsafe { run_from(this, first, record, worker) }
+        unsafe { serve(this, fiber) }
     }
 
     /// Runs one task.
     ///
     /// # Safety
     ///
-    /// As for [`run_from`](Self::run_from).
+    /// `this` is live, and the caller has claimed the task and not arrived for it.
     pub(super) unsafe fn run_one(this: NonNull<Self>, idx: usize, record: &Record) {
         // SAFETY: live, says the caller.
         let run_one = unsafe { this.as_ref() }.table.run_one;
@@ -200,6 +204,38 @@ impl Header {
         let join = unsafe { &raw const (*this.as_ptr()).join };
         // SAFETY: the parties have not arrived, so the counter is live.
         unsafe { JoinCounter::arrive(join, parties) }
+    }
+
+    /// Whether tasks that have not started are not to: because one has failed, or because they were stopped.
+    #[inline]
+    pub(crate) fn is_abandoned(&self) -> bool {
+        // SAFETY: the batch is shared by now.
+        self.has_failed() || unsafe { self.origin() }.is_stopped()
+    }
+
+    /// Notes why the claimed task `idx` has no result, if it is not noted yet that there will be none, and counts it and what `next`
+    /// claims, none of which starts. The task has panicked with `payload`, or has not started because the batch is abandoned.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn give_up(
+        &self,
+        idx: usize,
+        payload: Option<Payload>,
+        record: &Record,
+        next: &mut dyn FnMut() -> Option<usize>,
+    ) -> usize {
+        // SAFETY: the batch is shared by now.
+        let stopped = unsafe { self.origin() }.stopped();
+        match (payload, stopped) {
+            (Some(payload), Some(why)) if payload.is::<Cancelled>() => self.note(idx, Cause::Stopped(why)),
+            (Some(payload), _) => {
+                let path = record.path_of(&payload);
+                self.fail(idx, payload, path);
+            }
+            (None, Some(why)) if !self.has_failed() => self.note(idx, Cause::Stopped(why)),
+            (None, _) => debug_assert!(self.has_failed(), "a control that was stopped remains so"),
+        }
+        1 + iter::from_fn(next).count()
     }
 
     /// Notes that the task `idx` panicked. Tasks that have not started will not.

@@ -1,16 +1,14 @@
 #![expect(unsafe_code, reason = "tasks are run behind an erased type")]
 //! A batch with its types.
 
-use super::header::{Cause, Header, Table};
+use super::header::{Cause, Header, Serve, Table};
 use super::{Payload, Tasks};
-use crate::control::Cancelled;
 use crate::current;
 use crate::path::TaskPath;
 use crate::record::{Origin, Record};
-use crate::runtime::Worker;
-use std::iter;
+use crate::runtime::{FiberRef, Input};
 use std::panic::{self, AssertUnwindSafe};
-use std::ptr::NonNull;
+use std::ptr::{self, NonNull};
 
 /// The tasks of one call, in the frame of the caller.
 #[repr(C)] // The header comes first, so that a pointer to it is a pointer to the whole.
@@ -22,12 +20,12 @@ pub(crate) struct Siblings<B> {
 /// What a loop over tasks left undone.
 enum Left {
     Nothing,
-    /// The task it was at, which is stopped.
-    Stopped,
+    /// The task that it has just claimed, because the batch is abandoned.
+    Claimed,
 }
 
 impl<B: Tasks> Siblings<B> {
-    const TABLE: &'static Table = &Table { run_from: run_from::<B>, run_one: run_one::<B> };
+    const TABLE: &'static Table = &Table { serve: serve::<B>, run_one: run_one::<B> };
 
     #[inline]
     pub(crate) fn new(len: usize, tasks: B, origin: Origin) -> Self {
@@ -80,25 +78,20 @@ impl<B: Tasks> Siblings<B> {
     }
 
     /// Runs `first`, with which the record has begun, and then what `next` claims, noted in it; returns how many tasks ended.
-    /// Claimed tasks of a failed batch, or one that was stopped, count as ended without having started.
+    /// Those that are claimed of a batch that is abandoned by then count as ended without having started.
     ///
     /// # Safety
     ///
     /// `first` and all that `next` gives are claimed indices of this batch.
     #[inline]
-    unsafe fn run(&self, first: usize, record: &Record, mut next: impl FnMut() -> Option<usize>) -> usize {
+    unsafe fn run(&self, first: usize, record: &Record, next: impl Fn() -> Option<usize> + Copy) -> usize {
         // SAFETY: the batch is shared by now.
         let origin = unsafe { self.header.origin() };
         let mut ended = 0;
         let mut idx = first;
         let outcome = panic::catch_unwind(AssertUnwindSafe(|| {
             loop {
-                // One look at both words, for most batches have neither a failure nor a control.
-                let is_plain = self.header.failure_address() | origin.control_address() == 0;
-                if !is_plain && !self.header.has_failed() && origin.is_stopped() {
-                    return Left::Stopped;
-                }
-                if is_plain || !self.header.has_failed() {
+                {
                     let _span = self.header.span.task(origin, idx);
                     // SAFETY: claimed, says the caller.
                     unsafe { self.tasks.run_task(idx) };
@@ -109,65 +102,58 @@ impl<B: Tasks> Siblings<B> {
                 if idx + 1 == B::LEN.unwrap_or(self.header.len()) {
                     return Left::Nothing;
                 }
-                match next() {
-                    Some(claimed) => {
-                        idx = claimed;
-                        record.set_idx(idx);
-                    }
-                    None => return Left::Nothing,
+                let Some(claimed) = next() else {
+                    return Left::Nothing;
+                };
+                idx = claimed;
+                record.set_idx(idx);
+                // One look at both words, for most batches have neither a failure nor a control.
+                if self.header.failure_address() | origin.control_address() != 0 && self.header.is_abandoned() {
+                    return Left::Claimed;
                 }
             }
         }));
-        match outcome {
-            Ok(Left::Nothing) => ended,
-            Ok(Left::Stopped) => ended + self.give_up(idx, None, record, next),
-            Err(payload) => ended + self.give_up(idx, Some(payload), record, next),
-        }
-    }
-
-    /// Notes why the task `idx` has no result, and counts it and what `next` claims, none of which starts.
-    #[cold]
-    #[inline(never)]
-    fn give_up(
-        &self,
-        idx: usize,
-        payload: Option<Payload>,
-        record: &Record,
-        next: impl FnMut() -> Option<usize>,
-    ) -> usize {
-        // SAFETY: the batch is shared by now.
-        let stopped = unsafe { self.header.origin() }.stopped();
-        match (payload, stopped) {
-            (Some(payload), None) => self.fail(idx, payload, record),
-            (Some(payload), Some(_)) if !payload.is::<Cancelled>() => self.fail(idx, payload, record),
-            (_, Some(why)) => self.header.note(idx, Cause::Stopped(why)),
-            (None, None) => unreachable!("a control that was stopped remains so"),
-        }
-        1 + iter::from_fn(next).count()
-    }
-
-    fn fail(&self, idx: usize, payload: Payload, record: &Record) {
-        let path = record.path_of(&payload);
-        self.header.fail(idx, payload, path);
+        let payload = match outcome {
+            Ok(Left::Nothing) => return ended,
+            Ok(Left::Claimed) => None,
+            Err(payload) => Some(payload),
+        };
+        // A copy, so that what it has captured may stay in registers above.
+        let mut next = next;
+        ended + self.header.give_up(idx, payload, record, &mut next)
     }
 }
 
-/// See [`Table::run_from`].
-unsafe fn run_from<B: Tasks>(header: NonNull<Header>, first: usize, record: &Record, worker: &Worker) -> usize {
-    let siblings = header.cast::<Siblings<B>>();
-    // SAFETY: the table was made for `B`, and the batch is live until the caller arrives.
-    let siblings = unsafe { siblings.as_ref() };
-    // SAFETY: `first` is claimed, and the deque gives each index of a batch once.
-    unsafe { siblings.run(first, record, || worker.claim_next_of(header)) }
+/// See [`Table::serve`].
+unsafe fn serve<B: Tasks>(batch: NonNull<Header>, fiber: FiberRef) -> Input {
+    let mut batch = batch;
+    loop {
+        let siblings = batch.cast::<Siblings<B>>();
+        // SAFETY: the table was made for `B`, and the batch is live until somebody arrives for the first task.
+        let siblings = unsafe { siblings.as_ref() };
+        // SAFETY: the first task is claimed, and the deque gives each index of a batch once.
+        let ended = unsafe { siblings.run(fiber.first(), fiber.record(), move || fiber.claim_next_of(batch)) };
+        // SAFETY: so many have ended, and nobody has arrived for them. The batch is not touched again.
+        let input = unsafe { fiber.hand_in(batch, ended) };
+        match input.direct() {
+            // SAFETY: a parent passes its batch, which is live.
+            Some(next) if ptr::fn_addr_eq(unsafe { next.as_ref() }.table.serve, serve::<B> as Serve) => batch = next,
+            _ => return input,
+        }
+    }
 }
 
 /// See [`Table::run_one`].
-unsafe fn run_one<B: Tasks>(header: NonNull<Header>, idx: usize, record: &Record) {
-    let siblings = header.cast::<Siblings<B>>();
+unsafe fn run_one<B: Tasks>(batch: NonNull<Header>, idx: usize, record: &Record) {
+    let siblings = batch.cast::<Siblings<B>>();
     // SAFETY: the table was made for `B`, and the batch is live until the caller arrives.
     let siblings = unsafe { siblings.as_ref() };
     // SAFETY: the batch is shared by now.
     record.begin(unsafe { siblings.header.origin() }, idx);
-    // SAFETY: `idx` is claimed.
-    unsafe { siblings.run(idx, record, || None) };
+    if siblings.header.is_abandoned() {
+        siblings.header.give_up(idx, None, record, &mut || None);
+    } else {
+        // SAFETY: `idx` is claimed.
+        unsafe { siblings.run(idx, record, || None) };
+    }
 }

@@ -63,6 +63,7 @@ impl Origin {
     }
 
     /// Makes the siblings children of a task, stopped by `control`, which outlives them.
+    #[inline]
     pub(crate) fn set(&mut self, parent: *const Record, control: *const Control) {
         self.parent = parent;
         self.control = control;

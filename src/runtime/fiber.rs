@@ -16,7 +16,9 @@
 //! The control block lies at the top of the stack itself, so that a suspended fiber whose task has small frames costs one
 //! page.
 
+mod input;
 mod seen;
+mod serve;
 mod step;
 
 use super::coroutine::{Coroutine, CoroutineResult, Yielder};
@@ -29,14 +31,12 @@ use crate::batch::Header;
 use crate::primitives::{AtomicPtr, Ordering};
 use crate::record::Record;
 use crate::spans::{self, Spans};
+pub(crate) use input::Input;
 use std::cell::{Cell, UnsafeCell};
 use std::hint;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 pub(super) use step::Step;
-
-/// What a fiber is resumed with: the batch whose task it is to run, or null to end. Ignored by a task that is resumed.
-type Input = *const Header;
 
 /// Who is told of the tasks that a fiber ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +54,10 @@ pub(crate) struct Fiber {
     yielder: Cell<*const Yielder<Input, Step>>,
     /// The index of the first task that it runs of the batch. Zero of an idle fiber, since a parent starts its child with that one.
     first: Cell<usize>,
+    /// The parent, of an idle fiber.
     resumer: Cell<Resumer>,
+    /// Of an idle fiber, the next one of the worker's idle fibers; of a running one, the first of them.
+    idle: Cell<Option<FiberRef>>,
     /// What is known of the task that runs on it.
     record: Record,
     /// The innermost of the records of tasks that run on this stack as a part of the fiber's own, while the fiber is suspended
@@ -138,57 +141,62 @@ impl FiberRef {
         shared.wake(index);
     }
 
-    /// Switches to the fiber until it suspends or is free. `batch` is for a fiber that starts.
+    /// Switches to the fiber until it suspends or is free.
     ///
     /// # Safety
     ///
     /// - The caller is the home worker's thread, and not this fiber or one that it resumed.
-    /// - An idle fiber gets a live batch and a claimed `first`; any other is ready or yielded.
+    /// - An idle fiber has begun with what the input says; any other is ready or yielded.
     #[inline]
-    unsafe fn switch(self, batch: Input) -> Step {
+    unsafe fn switch(self, input: Input) -> Step {
         // SAFETY: only the resumer touches the coroutine, and this is the only resumer.
         let coroutine = unsafe { &mut *self.get().coroutine.get() };
         // SAFETY: only `retire` lets the body return, and nobody refers to the fiber afterwards.
         unsafe { hint::assert_unchecked(!coroutine.done()) };
-        match coroutine.resume(batch) {
+        match coroutine.resume(input) {
             CoroutineResult::Yield(step) => step,
-            // SAFETY: the body returns only when an idle fiber gets null, which only `retire` gives.
+            // SAFETY: the body returns only when an idle fiber is told to end, which only `retire` does.
             CoroutineResult::Return(()) => unsafe { hint::unreachable_unchecked() },
         }
     }
 
-    /// Gives an idle fiber a batch, of which it is to run `first` and then what the deque has, for `resumer`.
+    /// Gives an idle fiber a batch, of which it is to run `first` and then what the deque has.
     ///
     /// # Safety
     ///
-    /// The fiber is idle, the caller is on the home worker's thread, `first` is zero if the resumer is the parent, and the batch is
-    /// shared and not joined before the fiber has run.
+    /// The fiber is idle, the caller is on the home worker's thread, and the batch is shared and not joined before the fiber has run.
     #[inline]
-    pub(super) unsafe fn begin(self, batch: NonNull<Header>, first: usize, resumer: Resumer) {
-        let fiber = self.get();
-        if resumer == Resumer::Loop {
-            fiber.first.set(first);
-        }
-        debug_assert_eq!(fiber.first.get(), first);
-        fiber.resumer.set(resumer);
+    pub(super) unsafe fn begin(self, batch: NonNull<Header>, first: usize) {
         // For `batch`.
         batch.as_ptr().expose_provenance();
         // SAFETY: live, says the caller.
         let header = unsafe { batch.as_ref() };
         // SAFETY: shared, says the caller.
-        fiber.record.begin(unsafe { header.origin() }, first);
+        self.get().record.begin(unsafe { header.origin() }, first);
     }
 
-    /// Starts a fiber that has begun.
+    /// Starts a fiber that has begun with the first task of a batch of the caller's.
     ///
     /// # Safety
     ///
-    /// The fiber has [begun](Self::begin) with that batch, whose `first` is claimed, and the caller is on the home worker's thread,
-    /// and is the resumer.
+    /// The fiber has [begun](Self::begin) with that batch and its task 0, which is claimed, and the caller is the parent.
     #[inline]
     pub(super) unsafe fn start(self, batch: NonNull<Header>) -> Step {
+        debug_assert_eq!((self.get().first.get(), self.get().resumer.get()), (0, Resumer::Parent));
         // SAFETY: as the caller says.
-        unsafe { self.switch(batch.as_ptr()) }
+        unsafe { self.switch(Input::from_parent(batch)) }
+    }
+
+    /// Starts a fiber that has begun with the task `first` of a batch.
+    ///
+    /// # Safety
+    ///
+    /// The fiber has [begun](Self::begin) with that batch and that task, which is claimed, and the caller is the home worker's loop.
+    pub(super) unsafe fn start_from_loop(self, batch: NonNull<Header>, first: usize) -> Step {
+        self.get().first.set(first);
+        self.get().resumer.set(Resumer::Loop);
+        // SAFETY: as the caller says.
+        unsafe { self.switch(Input::from_loop(batch)) }
     }
 
     /// Notes that the fiber is idle.
@@ -205,7 +213,7 @@ impl FiberRef {
     #[inline]
     pub(super) unsafe fn resume(self) -> Step {
         // SAFETY: as the caller says; the fiber is in the middle of a task and ignores the input.
-        unsafe { self.switch(ptr::null()) }
+        unsafe { self.switch(Input::END) }
     }
 
     /// Suspends this fiber, which is the one running, until it is resumed.
@@ -228,12 +236,13 @@ impl FiberRef {
     pub(super) fn create(space: StackSpace, worker: &Worker) -> Self {
         let (control, stack) = space.split_top::<Fiber>();
         let fiber = FiberRef(control);
-        let coroutine = Coroutine::with_stack(stack, move |yielder, input| body(fiber, yielder, input));
+        let coroutine = Coroutine::with_stack(stack, move |yielder, input| serve::body(fiber, yielder, input));
         let block = Fiber {
             coroutine: UnsafeCell::new(coroutine),
             yielder: Cell::new(ptr::null()),
             first: Cell::new(0),
-            resumer: Cell::new(Resumer::Loop),
+            resumer: Cell::new(Resumer::Parent),
+            idle: Cell::new(None),
             record: Record::new(),
             inner: Cell::new(ptr::null()),
             wait: Wait::default(),
@@ -261,8 +270,8 @@ impl FiberRef {
         let space = self.get().space;
         // SAFETY: only the resumer touches the coroutine, and this is the only resumer.
         let coroutine = unsafe { &mut *self.get().coroutine.get() };
-        // The fiber is idle and gets null, which lets its body return.
-        let result = coroutine.resume(ptr::null());
+        // The fiber is idle, so its body returns.
+        let result = coroutine.resume(Input::END);
         assert_eq!(result, CoroutineResult::Return(()), "an idle fiber that is told to end does so");
         // SAFETY: nobody refers to the fiber any more, says the caller.
         unsafe { self.0.drop_in_place() };
@@ -301,6 +310,13 @@ impl FiberRef {
         self.get().space.room_below(here)
     }
 
+    /// The idle fibers of the worker, of which a running fiber notes the first, and an idle one the next.
+    #[inline]
+    pub(super) fn idle<'a>(self) -> &'a Cell<Option<Self>> {
+        // SAFETY: a reference to a fiber is held only while the fiber is not retired.
+        unsafe { &(*self.0.as_ptr()).idle }
+    }
+
     #[inline]
     pub(super) fn address(self) -> usize {
         self.0.addr().get()
@@ -321,30 +337,5 @@ impl FiberRef {
     /// The fiber that an inbox gave out.
     pub(super) fn from_inbox(fiber: NonNull<Fiber>) -> Self {
         Self(fiber)
-    }
-}
-
-/// What a fiber does from its first to its last resume.
-fn body(fiber: FiberRef, yielder: &Yielder<Input, Step>, mut input: Input) {
-    let control = fiber.get();
-    control.yielder.set(yielder);
-    while let Some(batch) = NonNull::new(input.cast_mut()) {
-        // Not before: a fiber that never ran is told to end while its worker is dropped.
-        // SAFETY: a worker outlives its fibers.
-        let home = unsafe { control.home.as_ref() };
-        // SAFETY: who starts a fiber passes a live batch and a claimed index.
-        let ended = unsafe { Header::run_from(batch, control.first.get(), &control.record, home) };
-        let step = match control.resumer.get() {
-            Resumer::Parent => Step::finished(ended),
-            Resumer::Loop => {
-                control.record.end();
-                control.first.set(0);
-                home.count_tasks(ended);
-                // SAFETY: these tasks have not arrived; the batch is not touched again.
-                unsafe { Header::arrive(batch, ended) };
-                Step::finished(0)
-            }
-        };
-        input = yielder.suspend(step);
     }
 }

@@ -1,6 +1,14 @@
 #![expect(unsafe_code, reason = "retired fibers leave their stacks behind")]
 //! The pool of a worker's idle fibers: they are kept alive between tasks, because making one costs several switches.
 //!
+//! # Where they are
+//!
+//! The idle fibers are a list, and who runs notes the first of them: the running fiber, or the pool while the loop runs. So a fork
+//! neither takes its child out of the list nor puts it back. The child is the first idle fiber, runs, and has what follows it for
+//! its own idle fibers; when it is idle again, it is the first of its parent's again. A child that is not, because it waits for
+//! something, leaves to its parent what it has noted as first, and so does a fiber that comes back to the loop, or gives way to
+//! another.
+//!
 //! # Giving memory back
 //!
 //! After a burst of suspended tasks the pool holds a fiber for each, and each holds the pages that its task touched. What
@@ -30,7 +38,8 @@ const UNASKED: u32 = 1000;
 
 /// The idle fibers of one worker, and the stacks to make more.
 pub(super) struct FiberPool {
-    newest: Cell<Option<FiberRef>>,
+    /// The first idle fiber, in the loop. Not read while a fiber runs.
+    first: Cell<Option<FiberRef>>,
     /// Taken out while in use, so that no borrow of it can be met.
     stacks: Cell<Option<StackPool>>,
     /// Idle fibers that were set aside.
@@ -48,7 +57,7 @@ pub(super) struct FiberPool {
 impl FiberPool {
     pub(super) fn new(stack_size: usize) -> Self {
         Self {
-            newest: Cell::new(None),
+            first: Cell::new(None),
             stacks: Cell::new(Some(StackPool::new(stack_size))),
             spare: Cell::new(None),
             spare_since: Cell::new(None),
@@ -58,27 +67,38 @@ impl FiberPool {
         }
     }
 
-    /// An idle fiber of `worker`: the one recycled last, or else a new one, if there may be one more.
+    /// Where the first idle fiber of `worker` is noted.
     #[inline]
-    pub(super) fn take(&self, worker: &Worker) -> Option<FiberRef> {
-        match self.newest.get() {
-            Some(fiber) => {
-                self.newest.set(fiber.next());
-                Some(fiber)
-            }
-            None => self.take_spare_or_new(worker),
-        }
+    fn head<'a>(&'a self, worker: &'a Worker) -> &'a Cell<Option<FiberRef>> {
+        worker.running().map_or(&self.first, FiberRef::idle)
+    }
+
+    /// The first idle fiber, for the loop; if there is none, a new one, if there may be one more.
+    pub(super) fn first(&self, worker: &Worker) -> Option<FiberRef> {
+        self.first.get().or_else(|| self.supply(worker))
+    }
+
+    /// What was noted by [`set_first`](Self::set_first).
+    pub(super) fn first_noted(&self) -> Option<FiberRef> {
+        self.first.get()
+    }
+
+    /// Notes what the loop has for idle fibers after one has run.
+    pub(super) fn set_first(&self, first: Option<FiberRef>) {
+        self.first.set(first);
     }
 
     /// Whether there is an idle fiber, if need be a new one.
     pub(super) fn is_supplied(&self, worker: &Worker) -> bool {
-        let fiber = self.take(worker);
-        fiber.inspect(|&fiber| self.recycle(fiber)).is_some()
+        self.head(worker).get().or_else(|| self.supply(worker)).is_some()
     }
 
     /// Adds a fiber to the idle ones.
     pub(super) fn replenish(&self, worker: &Worker, ask: Ask) -> Result<(), Refusal> {
-        self.create(worker, ask).map(|fiber| self.recycle(fiber))
+        let fiber = self.create(worker, ask)?;
+        let head = self.head(worker);
+        fiber.idle().set(head.replace(Some(fiber)));
+        Ok(())
     }
 
     /// Whether the worker has been refused a fiber, and not been given one since.
@@ -92,28 +112,21 @@ impl FiberPool {
         self.short.set(false);
     }
 
-    /// Takes back a fiber that is free.
-    #[inline]
-    pub(super) fn recycle(&self, fiber: FiberRef) {
-        fiber.end();
-        fiber.set_next(self.newest.replace(Some(fiber)));
-    }
-
-    /// A spare fiber, or else a new one. Where the system has refused one, only some of the requests that follow bother it
-    /// again: each costs as much as many a task.
+    /// Makes a list of idle fibers where there is none: of the spare ones, or else of a new one. Gives the first. Where the system
+    /// has refused one, only some of the requests that follow bother it again: each costs as much as many a task.
     #[cold]
     #[inline(never)]
-    fn take_spare_or_new(&self, worker: &Worker) -> Option<FiberRef> {
+    pub(super) fn supply(&self, worker: &Worker) -> Option<FiberRef> {
         if let Some(spare) = self.spare.take() {
-            self.newest.set(spare.next());
-            return Some(spare);
-        }
-        if let Some(left) = self.unasked.get().checked_sub(1) {
+            self.head(worker).set(Some(spare));
+        } else if let Some(left) = self.unasked.get().checked_sub(1) {
             self.unasked.set(left);
             self.short.set(true);
-            return None;
+        } else {
+            // A refusal is noted.
+            let _ = self.replenish(worker, Ask::Within);
         }
-        self.create(worker, Ask::Within).ok()
+        self.head(worker).get()
     }
 
     fn create(&self, worker: &Worker, ask: Ask) -> Result<FiberRef, Refusal> {
@@ -143,7 +156,7 @@ impl FiberPool {
     pub(super) fn tend(&self, worker: &Worker) {
         let now = Instant::now();
         if self.spare.get().is_none() {
-            self.spare.set(self.cut_off(KEPT_FIBERS));
+            self.spare.set(self.cut_off(worker, KEPT_FIBERS));
             self.spare_since.set(Some(now));
         } else if self.spare_since.get().is_some_and(|since| now - since >= SPARE_TIME) {
             (0..RETIRED_AT_ONCE).all(|_| self.retire_spare(worker));
@@ -160,7 +173,7 @@ impl FiberPool {
                 }
                 self.retire_spare(worker);
             }
-            self.spare.set(self.cut_off(keep));
+            self.spare.set(self.cut_off(worker, keep));
             self.spare_since.set(Some(Instant::now()));
             if self.spare.get().is_none() {
                 return;
@@ -169,11 +182,9 @@ impl FiberPool {
     }
 
     /// Takes all idle fibers out but the `keep` that were recycled last.
-    fn cut_off(&self, keep: usize) -> Option<FiberRef> {
-        let last_kept = iter::successors(self.newest.get(), |fiber| fiber.next()).take(keep).last()?;
-        let rest = last_kept.next();
-        last_kept.set_next(None);
-        rest
+    fn cut_off(&self, worker: &Worker, keep: usize) -> Option<FiberRef> {
+        let first = self.head(worker).get();
+        iter::successors(first, |fiber| fiber.idle().get()).take(keep).last()?.idle().take()
     }
 
     /// Retires a spare fiber and gives its memory back to the system. Returns whether there was one.
@@ -200,14 +211,14 @@ impl FiberPool {
 impl Drop for FiberPool {
     /// Ends all idle fibers. The worker drops its pool when no other fibers are left, and its roster is closed.
     fn drop(&mut self) {
-        while retire_first(&self.newest, drop).or_else(|| retire_first(&self.spare, drop)).is_some() {}
+        while retire_first(&self.first, drop).or_else(|| retire_first(&self.spare, drop)).is_some() {}
     }
 }
 
 /// Ends the first of a list of idle fibers, after `leave` was told, and gives the stack that it used.
 fn retire_first(idle: &Cell<Option<FiberRef>>, leave: impl FnOnce(FiberRef)) -> Option<StackSpace> {
     let fiber = idle.get()?;
-    idle.set(fiber.next());
+    idle.set(fiber.idle().take());
     leave(fiber);
     // SAFETY: nothing refers to an idle fiber but the list, which has just let go of it.
     Some(unsafe { fiber.retire() })

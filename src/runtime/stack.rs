@@ -23,7 +23,7 @@ use std::sync::OnceLock;
 
 const CACHE_LINE: usize = 64;
 /// Bytes between two colours.
-const COLOUR_STEP: usize = 448;
+const COLOUR_STEP: usize = 704;
 /// How many colours there are. The control block, the colour and the frames of a task that forks fit into one page.
 const COLOURS: usize = 4;
 /// Stacks in the first slab of a pool; each further slab has twice as many as the one before.

@@ -149,8 +149,8 @@ impl Worker {
     /// Fibers that were resumed by another one directly, for a batch of its making.
     pub(super) fn direct_starts(&self) -> u64 {
         // ORDERING: Relaxed. It is only counted. If a look comes in between, some are missing or counted twice.
-        let since_look = fork::FORKS_PER_LOOK - self.forks_to_look.load(Ordering::Relaxed);
-        self.counters.direct_starts.get() + u64::from(since_look)
+        let to_look = self.forks_to_look.load(Ordering::Relaxed);
+        self.counters.direct_starts.get() + u64::from(fork::FORKS_PER_LOOK) - u64::from(to_look)
     }
 
     /// Counts tasks that have ended on this worker.

@@ -155,7 +155,7 @@ where
 {
     map_by(f, items, origin, |batch, len| match place.executor() {
         // SAFETY: `map_by` keeps the batch in place; the bounds above make the tasks fit for other threads.
-        None => unsafe { run_here(batch, len) },
+        None => unsafe { run_here::<0>(batch, len) },
         // SAFETY: as above.
         Some(executor) => unsafe { batch::run_on(executor, batch) },
     })

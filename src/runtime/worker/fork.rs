@@ -14,7 +14,7 @@
 use super::{Turn, Worker};
 use crate::batch::{Arrival, Header, run_inline};
 use crate::runtime::deque::Job;
-use crate::runtime::fiber::{FiberRef, Resumer, Step};
+use crate::runtime::fiber::{FiberRef, Step};
 use crate::spans;
 use crate::waiter::Waiter;
 use std::ptr::NonNull;
@@ -36,53 +36,86 @@ impl Worker {
     ///
     /// - The caller runs on a fiber of this worker, in no other context.
     /// - The batch has `len` tasks, is live until the call returns, and nobody else knows it.
-    #[inline(always)] // One return less per level of a nest, and the processor remembers few.
-    pub(crate) unsafe fn fork(&self, batch: NonNull<Header>, len: usize) {
-        let forks = self.forks_to_look.load(Ordering::Relaxed) - 1;
-        self.forks_to_look.store(forks, Ordering::Relaxed);
+    #[inline(never)] // What does not fork need not save the registers that a switch takes.
+    pub(crate) unsafe fn fork<const LEN: usize>(&self, batch: NonNull<Header>, len: usize) {
+        let len = if LEN == 0 { len } else { LEN };
+        if thread::panicking() {
+            // SAFETY: as the caller says. A fiber never suspends while its thread unwinds.
+            return unsafe { run_inline(batch) };
+        }
+        if self.count_direct_start() {
+            self.look_for_others();
+        }
         let parent = self.current_fiber();
+        let control = parent.record().control_pointer();
         // One branch for two things that seldom are.
-        let is_plain = self.ready_word() | parent.record().control_address() == 0;
-        if forks == 0 || thread::panicking() || !is_plain && (self.has_ready() || parent.record().stopped().is_some()) {
+        let is_plain = self.ready_word() | control.addr() == 0;
+        if !is_plain && (self.has_ready() || parent.record().stopped().is_some()) {
             // SAFETY: as the caller says.
             return unsafe { self.fork_without_child(batch) };
         }
-        let Some(child) = self.fibers.take(self) else {
+        let Some(child) = parent.idle().get().or_else(|| self.fibers.supply(self)) else {
             // SAFETY: as the caller says.
             return unsafe { self.fork_inline(batch) };
         };
         // SAFETY: live, says the caller.
         let header = unsafe { batch.as_ref() };
         // SAFETY: nobody else knows the batch.
-        unsafe { header.origin_mut() }.inherit(parent.record());
+        unsafe { header.origin_mut() }.set(parent.record(), control);
+        // SAFETY: the child is idle and of this worker; the parent has not arrived.
+        unsafe { child.begin(batch, 0) };
         if len > 1 {
             self.push(Job { batch, tasks: 1..len });
         }
         spans::leave(parent.spans());
-        // SAFETY: the child is idle and of this worker; the parent has not arrived.
-        unsafe { child.begin(batch, 0, Resumer::Parent) };
         self.set_current(child);
         // SAFETY: it has just begun; the first task was not pushed, so it is this call's.
         let step = unsafe { child.start(batch) };
-        self.set_current(parent);
-        if step.ended() == Some(len) {
-            self.count_tasks(len);
-            self.fibers.recycle(child);
+        // What has to be kept on the stack across the switch costs more than to ask for it again: `self` and the batch.
+        let worker = child.home();
+        worker.set_current(parent);
+        if step == Step::finished(len) {
+            worker.count_tasks(len);
+            child.end();
         } else {
             // SAFETY: the tasks that the child ended are left to the parent, which has not arrived either.
-            unsafe { self.wait_after(child, step, batch) };
+            unsafe { worker.wait_after(child, step) };
         }
         spans::come_back(parent.spans());
     }
 
-    /// Counts the direct starts since the latest look; the fork that is about to happen is not one of them.
-    fn count_direct_starts(&self) {
-        let forks = FORKS_PER_LOOK - self.forks_to_look.load(Ordering::Relaxed);
-        self.counters.direct_starts.add(u64::from(forks - 1));
-        self.forks_to_look.store(FORKS_PER_LOOK, Ordering::Relaxed);
+    /// Counts a child that is about to be resumed directly. Returns whether to look for others first.
+    #[inline]
+    fn count_direct_start(&self) -> bool {
+        let forks = self.forks_to_look.load(Ordering::Relaxed) - 1;
+        self.forks_to_look.store(forks, Ordering::Relaxed);
+        forks == 0
     }
 
-    /// Runs a batch whose first task is not handed to a child directly.
+    /// Takes a count back: nothing is resumed directly.
+    fn uncount_direct_start(&self) {
+        self.forks_to_look.store(self.forks_to_look.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
+    /// Lets work from outside, and fibers that have yielded, have a turn: a task that forks in a loop would keep them waiting for
+    /// ever.
+    #[cold]
+    #[inline(never)]
+    fn look_for_others(&self) {
+        self.counters.direct_starts.add(u64::from(FORKS_PER_LOOK));
+        self.forks_to_look.store(FORKS_PER_LOOK, Ordering::Relaxed);
+        if self.nest.is_none() && (!self.yielded.is_empty() || !self.shared.injector.is_empty()) {
+            self.turn.set(Turn::Others);
+            self.yielded.push(self.current_fiber());
+            self.suspend();
+        }
+        if self.fibers.is_large() {
+            self.fibers.tend(self);
+        }
+    }
+
+    /// Runs a batch whose first task is not handed to a child directly, because a ready fiber goes first; unless the running task is to
+    /// stop.
     ///
     /// # Safety
     ///
@@ -90,28 +123,15 @@ impl Worker {
     #[cold]
     #[inline(never)]
     unsafe fn fork_without_child(&self, batch: NonNull<Header>) {
-        self.count_direct_starts();
-        if thread::panicking() {
-            // SAFETY: as the caller says. A fiber never suspends while its thread unwinds.
-            return unsafe { run_inline(batch) };
-        }
+        self.uncount_direct_start();
         let parent = self.current_fiber();
         if let Some(why) = parent.record().stopped() {
             why.unwind();
         }
-        if self.nest.is_none() && (!self.yielded.is_empty() || !self.shared.injector.is_empty()) {
-            // A task that forks in a loop would keep them waiting for ever.
-            self.turn.set(Turn::Others);
-            self.yielded.push(parent);
-            self.suspend();
-        }
-        if self.fibers.is_large() {
-            self.fibers.tend(self);
-        }
         if !self.fibers.is_supplied(self) {
             // A parent must not wait for tasks that no fiber is left for.
             // SAFETY: as the caller says.
-            return unsafe { self.fork_inline(batch) };
+            return unsafe { run_inline(batch) };
         }
         // SAFETY: live, says the caller.
         let header = unsafe { batch.as_ref() };
@@ -122,7 +142,24 @@ impl Worker {
         unsafe { self.wait(batch, 0, Step::SUSPENDED) };
     }
 
-    /// Recycles a child that did not end all tasks if it is free, and waits for the others.
+    /// Runs a batch on the stack of its parent, because there is no fiber for a child.
+    ///
+    /// # Panics
+    ///
+    /// As [`run_if_supplied`](Self::run_if_supplied).
+    ///
+    /// # Safety
+    ///
+    /// As [`fork`](Self::fork).
+    #[cold]
+    #[inline(never)]
+    unsafe fn fork_inline(&self, batch: NonNull<Header>) {
+        self.uncount_direct_start();
+        // SAFETY: as the caller says.
+        unsafe { run_inline(batch) };
+    }
+
+    /// Waits for what a child has left undone.
     ///
     /// # Safety
     ///
@@ -130,11 +167,17 @@ impl Worker {
     /// ended, nor for itself.
     #[cold]
     #[inline(never)]
-    unsafe fn wait_after(&self, child: FiberRef, step: Step, batch: NonNull<Header>) {
+    unsafe fn wait_after(&self, child: FiberRef, step: Step) {
+        // SAFETY: the child is in the midst of that batch, or has not noted its end.
+        let (batch, _) = unsafe { child.batch() };
+        let batch = NonNull::from(batch);
         let ended = step.ended();
-        if let Some(ended) = ended {
-            self.count_tasks(ended);
-            self.fibers.recycle(child);
+        match ended {
+            Some(ended) => {
+                self.count_tasks(ended);
+                child.end();
+            }
+            None => self.current_fiber().idle().set(child.idle().get()),
         }
         // SAFETY: as the caller says.
         unsafe { self.wait(batch, ended.unwrap_or(0), step.next().map_or(Step::SUSPENDED, Step::handed)) };

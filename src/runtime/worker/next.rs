@@ -5,7 +5,7 @@ use super::{Turn, Worker};
 use crate::batch::Header;
 use crate::current;
 use crate::runtime::deque::Job;
-use crate::runtime::fiber::{FiberRef, Resumer};
+use crate::runtime::fiber::FiberRef;
 use std::ptr::NonNull;
 use std::thread;
 
@@ -30,17 +30,18 @@ impl Worker {
                 self.counters.switches.add(1);
                 let (mut fiber, mut step) = match next {
                     Next::Resume(fiber) => {
+                        fiber.idle().set(self.fibers.first_noted());
                         self.set_current(fiber);
                         // SAFETY: the fiber was ready or yielded, and this is the loop.
                         (fiber, unsafe { fiber.resume() })
                     }
-                    Next::Start(batch, first) => match self.fibers.take(self) {
+                    Next::Start(batch, first) => match self.fibers.first(self) {
                         Some(fiber) => {
                             // SAFETY: the fiber is idle and of this worker; the task was claimed and has not arrived.
-                            unsafe { fiber.begin(batch, first, Resumer::Loop) };
+                            unsafe { fiber.begin(batch, first) };
                             self.set_current(fiber);
                             // SAFETY: it has just begun.
-                            (fiber, unsafe { fiber.start(batch) })
+                            (fiber, unsafe { fiber.start_from_loop(batch, first) })
                         }
                         None => {
                             self.put_back(batch, first);
@@ -49,6 +50,7 @@ impl Worker {
                     },
                 };
                 while let Some(next) = step.next() {
+                    next.idle().set(fiber.idle().get());
                     fiber = next;
                     self.counters.switches.add(1);
                     self.set_current(fiber);
@@ -57,10 +59,12 @@ impl Worker {
                 }
                 self.current.set(None);
                 if step.ended().is_some() {
-                    self.fibers.recycle(fiber);
+                    self.fibers.set_first(Some(fiber));
                     if self.fibers.is_large() {
                         self.tend_fibers();
                     }
+                } else {
+                    self.fibers.set_first(fiber.idle().get());
                 }
             }
         });

@@ -2,7 +2,7 @@
 //! What a worker does that can have no fiber more; see `fiber_limit` for why that ends.
 
 use super::{Next, Phase, Worker};
-use crate::batch::{Batch, Header, Payload, drop_quietly, run_inline};
+use crate::batch::{Batch, Header, Payload, drop_quietly};
 use crate::current;
 use crate::runtime::deque::Job;
 use crate::runtime::fiber_limit::{Ask, Refusal};
@@ -32,22 +32,6 @@ impl Worker {
             Err(Refusal::System(error)) => Err(error),
             Err(Refusal::Limit) | Ok(()) => Ok(()),
         }
-    }
-
-    /// Runs a batch on the stack of its parent, because there is no fiber for a child.
-    ///
-    /// # Panics
-    ///
-    /// As [`run_if_supplied`](Self::run_if_supplied).
-    ///
-    /// # Safety
-    ///
-    /// As [`fork`](Self::fork).
-    #[cold]
-    #[inline(never)]
-    pub(super) unsafe fn fork_inline(&self, batch: NonNull<Header>) {
-        // SAFETY: as the caller says.
-        unsafe { run_inline(batch) };
     }
 
     /// Notes that a batch is about to run on the stack of its parent.

@@ -49,7 +49,7 @@ pub struct WorkerStats {
     /// Tasks that ended here. They are counted when the fiber that runs them comes back, so those of a wide map are counted
     /// together. Tasks that never started because their map had failed count too.
     pub tasks: u64,
-    /// Jobs taken from other workers: one or more tasks of one map each.
+    /// Jobs that came from other workers, taken from them or handed over: one or more tasks of one map each.
     pub steals: u64,
     /// Rounds over all other workers that found nothing to take.
     pub failed_steals: u64,

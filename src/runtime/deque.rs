@@ -40,6 +40,9 @@
 //! A slot whose positions were all stolen stays until the owner finds the deque empty, which it can only do under the
 //! lock; it then starts again from position zero. So no slot is reused under a thief's eyes.
 //!
+//! An owner that sees a thief wait may hand it what it would take ([`Deque::give`]). It is then its own thief, under the lock,
+//! and needs no fence to agree with itself; nobody is interrupted.
+//!
 //! The jobs that come from outside the executor go through [`Injector`], which is crossbeam's: there every party may
 //! push, and none is in a hurry. Its worker deque would serve here as well, but its owner pays a full fence for each task.
 
@@ -162,6 +165,18 @@ impl<B> Shared<B> {
         // the thieves' Release stores where they put `head` back.
         self.head.load(Ordering::Acquire) > position
     }
+
+    /// The tasks at the positions `head..raised`, which are the caller's, or those of them that belong to the oldest job; `head` is
+    /// put to the end of that if it is less.
+    fn take(&self, thieves: &mut Thieves<B>, head: usize, raised: usize) -> Job<B> {
+        let (idx, end) = thieves.slot_of(head).expect("a position below the tail lies in a slot");
+        thieves.slot = idx;
+        if raised > end {
+            self.head.store(end, Ordering::Relaxed);
+        }
+        let (batch, key) = thieves.slots[idx].content();
+        Job { batch, tasks: key + 1 - raised.min(end)..key + 1 - head }
+    }
 }
 
 impl<B> Deque<B> {
@@ -269,6 +284,20 @@ impl<B> Deque<B> {
         Some(self.take(newest, position))
     }
 
+    /// Takes what a thief would, the older half of the oldest job, but never the last task.
+    pub(crate) fn give(&self) -> Option<Job<B>> {
+        let mut thieves = self.shared.thieves.try_lock()?;
+        // ORDERING: Relaxed. `head` is written under the lock, and `tail` by this thread, which is not about to take anything.
+        let head = self.shared.head.load(Ordering::Relaxed);
+        let tail = self.shared.tail.load(Ordering::Relaxed);
+        if tail <= head + 1 {
+            return None;
+        }
+        let raised = thieves.half_of_oldest(head, tail - 1);
+        self.shared.head.store(raised, Ordering::Relaxed);
+        Some(self.shared.take(&mut thieves, head, raised))
+    }
+
     /// Announces to take the highest position, which it returns. The newest slot is in use, so there is one, unless a thief
     /// has it.
     #[inline]
@@ -351,19 +380,11 @@ impl<B> Stealer<B> {
         if head >= tail {
             return Steal::Empty;
         }
-        let guess = thieves.slot_of(head).map_or(1, |(_, end)| (end - head).div_ceil(2));
-        let mut raised = head + guess.clamp(1, tail - head);
+        let raised = thieves.half_of_oldest(head, tail);
         if !self.raise_head(head, raised) {
             return Steal::Retry;
         }
-        let (idx, end) = thieves.slot_of(head).expect("a position below the tail lies in a slot");
-        thieves.slot = idx;
-        if raised > end {
-            raised = end;
-            self.shared.head.store(raised, Ordering::Relaxed);
-        }
-        let (batch, key) = thieves.slots[idx].content();
-        Steal::Success(Job { batch, tasks: key + 1 - raised..key + 1 - head })
+        Steal::Success(self.shared.take(&mut thieves, head, raised))
     }
 
     /// Takes the first task of the oldest job if `is_wanted` says so, and otherwise gives it back. A job that was given back
@@ -427,6 +448,12 @@ impl<B> Stealer<B> {
 }
 
 impl<B> Thieves<B> {
+    /// Where `head` would be if the older half of the oldest job were taken, and nothing from `end` on. For a thief, a guess.
+    fn half_of_oldest(&self, head: usize, end: usize) -> usize {
+        let half = self.slot_of(head).map_or(1, |(_, end)| (end - head).div_ceil(2));
+        head + half.clamp(1, end - head)
+    }
+
     /// The slot that holds `position`, and the end of it.
     fn slot_of(&self, position: usize) -> Option<(usize, usize)> {
         let ends = self.slots.iter().map(|slot| slot.end.load(Ordering::Relaxed));
@@ -480,6 +507,21 @@ mod tests {
         assert_eq!(stealer.steal(), Steal::Success(job(1, 0..1)));
         assert_eq!(stealer.steal(), Steal::Success(job(2, 4..8)));
         assert_eq!(deque.pop(), Some((batch(2), 0)));
+    }
+
+    #[test]
+    fn the_owner_gives_what_a_thief_would_take_but_never_its_last_task() {
+        let deque = Deque::new();
+        assert_eq!(deque.give(), None);
+        deque.push(job(1, 0..8));
+        deque.push(job(2, 0..3));
+        assert_eq!(deque.pop(), Some((batch(2), 0)));
+        let given: Vec<_> = std::iter::from_fn(|| deque.give()).collect();
+        assert_eq!(given, [job(1, 4..8), job(1, 2..4), job(1, 1..2), job(1, 0..1), job(2, 2..3)]);
+        assert_eq!(deque.stealer().steal(), Steal::Success(job(2, 1..2)));
+        assert_eq!(deque.give(), None);
+        assert_eq!(deque.pop(), None);
+        assert!(deque.is_empty());
     }
 
     #[test]
@@ -580,6 +622,13 @@ mod tests {
             for round in 0..ROUNDS {
                 deque.push(job(round + 1, 0..4));
                 let wanted = if round % 7 == 0 { usize::MAX } else { 3 };
+                if round % 5 == 0
+                    && let Some(job) = deque.give()
+                {
+                    for idx in job.tasks {
+                        taken[(job.batch.addr().get() - 1) * 4 + idx].fetch_add(1, Ordering::Relaxed);
+                    }
+                }
                 for (batch, idx) in std::iter::from_fn(|| deque.pop()).take(wanted) {
                     taken[(batch.addr().get() - 1) * 4 + idx].fetch_add(1, Ordering::Relaxed);
                 }
@@ -604,8 +653,15 @@ mod models {
         Job { batch: NonNull::without_provenance(std::num::NonZero::new(number).unwrap()), tasks }
     }
 
-    /// The owner pushes two batches, taking some tasks in between and all in the end, while thieves try once each.
-    fn explore(thieves: usize, batches: [usize; 2], between: usize) {
+    /// What the owner does with older tasks.
+    #[derive(Clone, Copy, PartialEq, Eq)]
+    enum Owner {
+        Keeps,
+        Gives,
+    }
+
+    /// The owner pushes two batches, taking some tasks in between, or giving some, and taking all in the end, while thieves try once each.
+    fn explore(thieves: usize, batches: [usize; 2], between: usize, owner: Owner) {
         let mut model = loom::model::Builder::new();
         model.preemption_bound = Some(if thieves > 1 { 2 } else { 3 });
         model.check(move || {
@@ -628,10 +684,12 @@ mod models {
             pop(between);
             let second = job(2, 0..batches[1]);
             deque.push(second.clone());
+            let given = if owner == Owner::Gives { deque.give() } else { None };
             // As a worker does: by name while that gives any, and then whatever there is.
             let popped: Vec<_> = std::iter::from_fn(|| deque.pop_of(second.batch)).map(|idx| (2, idx)).collect();
             pop(usize::MAX);
             taken.extend(popped);
+            taken.extend(given.into_iter().flat_map(|job| job.tasks.map(move |idx| (job.batch.addr().get(), idx))));
             for thread in threads {
                 taken.extend(thread.join().unwrap());
             }
@@ -735,20 +793,26 @@ mod models {
 
     #[test]
     fn loom_every_task_is_taken_once_with_one_thief() {
-        explore(1, [2, 2], usize::MAX);
-        explore(1, [3, 2], 1);
+        explore(1, [2, 2], usize::MAX, Owner::Keeps);
+        explore(1, [3, 2], 1, Owner::Keeps);
     }
 
     #[test]
     fn loom_a_task_the_owner_left_to_a_thief_is_taken_once() {
         // The second batch lies where a thief, who goes for the half of three, still thinks the first is.
-        let check = || explore(1, [3, 1], 2);
+        let check = || explore(1, [3, 1], 2, Owner::Keeps);
         Fences::ByKernel.in_model(check);
         Fences::Full.in_model(check);
     }
 
     #[test]
     fn loom_every_task_is_taken_once_with_two_thieves() {
-        explore(2, [2, 1], 1);
+        explore(2, [2, 1], 1, Owner::Keeps);
+    }
+
+    #[test]
+    fn loom_a_task_that_the_owner_gives_is_not_taken_by_anybody_else() {
+        explore(1, [2, 1], 0, Owner::Gives);
+        explore(1, [1, 2], 0, Owner::Gives);
     }
 }

@@ -23,6 +23,7 @@
 //! that inbox have fences in between in the same way.
 
 use crate::primitives::{AtomicUsize, LightFence, Monitor, Mutex, Ordering, fence, heavy_fence};
+use crossbeam_utils::CachePadded;
 use std::time::Duration;
 
 const ONE_SLEEPING: usize = 1;
@@ -40,6 +41,8 @@ pub(crate) struct Idle {
     counts: AtomicUsize,
     /// Workers that starve: they sleep until one of their own fibers is ready, and are no use for new work.
     starving: AtomicUsize,
+    /// Workers that search, and wait for a while to be handed a job. A hint.
+    waiting: CachePadded<AtomicUsize>,
     /// Indices of the workers that sleep, latest last: unless somebody asks for another, the one whose caches are warmest is woken
     /// first.
     sleepers: Mutex<Vec<usize>>,
@@ -63,30 +66,40 @@ impl Idle {
         Self {
             counts: AtomicUsize::new(if fence.is_by_kernel() { 0 } else { FULL_FENCES }),
             starving: AtomicUsize::new(0),
+            waiting: CachePadded::new(AtomicUsize::new(0)),
             sleepers: Mutex::new(Vec::with_capacity(workers)),
             parkers: (0..workers).map(|_| Parker::new()).collect(),
             fence,
         }
     }
 
-    /// Tells that a worker's deque has new work (rule 1).
+    /// Tells that a worker's deque has new work (rule 1). Returns whether somebody waits to be handed a job.
     #[inline]
-    pub(crate) fn notify(&self) {
+    pub(crate) fn notify(&self) -> bool {
         LightFence::in_compiler();
         // ORDERING: Relaxed after the fence, or else the bit for full fences is set and the load does not count.
-        if self.counts.load(Ordering::Relaxed) != 0 {
-            self.notify_if_wanted();
-        }
+        self.counts.load(Ordering::Relaxed) != 0 && self.notify_if_wanted()
     }
 
     #[cold]
     #[inline(never)]
-    fn notify_if_wanted(&self) {
+    fn notify_if_wanted(&self) -> bool {
         self.fence.pass();
         // ORDERING: Relaxed after the fence; pairs with the heavy fence in `announce`.
         if wants_waking(self.counts.load(Ordering::Relaxed)) {
             self.wake_one(None);
         }
+        // ORDERING: Relaxed. A hint.
+        self.waiting.load(Ordering::Relaxed) > 0
+    }
+
+    /// Calls `look` for a searcher that waits to be handed a job.
+    pub(crate) fn while_waiting<R>(&self, look: impl FnOnce() -> R) -> R {
+        // ORDERING: Relaxed here and below. A hint.
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        let result = look();
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        result
     }
 
     /// Tells that there is new work, from a thread that may not be a worker. If somebody is to be woken, it is the worker `near`,

@@ -28,6 +28,8 @@ use std::time::Instant;
 pub(crate) struct Shared {
     pub(super) gate: Gate,
     pub(super) injector: Injector<Job<Header>>,
+    /// What workers gave away because others searched. As old as what thieves take, so it goes after what is from outside.
+    pub(super) handed: Injector<Job<Header>>,
     /// Where jobs from outside go instead that may descend from what waits here; none unless workers nest.
     pub(super) kin: Kin,
     pub(super) idle: Idle,
@@ -69,6 +71,7 @@ impl Shared {
         Self {
             gate: Gate::new(),
             injector: Injector::new(),
+            handed: Injector::new(),
             kin: Kin::new(),
             idle: Idle::new(deques.len()),
             seats: seats.collect(),

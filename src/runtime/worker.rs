@@ -265,7 +265,9 @@ impl Worker {
     #[inline]
     pub(super) fn push(&self, job: Job<Header>) {
         self.deque.push(job);
-        self.shared.idle.notify();
+        if self.shared.idle.notify() {
+            self.hand_over();
+        }
     }
 }
 

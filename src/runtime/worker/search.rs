@@ -2,7 +2,7 @@
 
 use super::{Phase, Worker};
 use crate::batch::Header;
-use crate::runtime::deque::{Job, Steal};
+use crate::runtime::deque::{Injector, Job, Steal};
 use crate::runtime::fiber_pool::KEPT_FIBERS;
 use crate::runtime::idle::Awake;
 use std::hint;
@@ -13,6 +13,9 @@ use std::time::{Duration, Instant};
 const LOOKS_BEFORE_SLEEP: u32 = 40;
 /// The first looks are spent spinning, each twice as long as the one before, the others giving way to other threads.
 const SPINNING_LOOKS: u32 = 7;
+/// So many looks go by before the worker takes from others what it was not handed. A theft interrupts the victim, and a victim that
+/// forks all the time hands something over long before.
+const LOOKS_BEFORE_THEFT: u32 = 5;
 
 /// A theft costs thief and victim some microseconds. A job that lasted less than this was not worth it.
 const WORTH_STEALING: Duration = Duration::from_micros(10);
@@ -42,17 +45,21 @@ impl Thefts {
 }
 
 impl Worker {
+    /// Takes a job from outside, or one that a worker handed to whoever searches.
     pub(super) fn take_injected(&self) -> Option<Job<Header>> {
-        if self.shared.injector.is_empty() {
-            return self.shared.kin.take();
+        if let Some(job) = take_from(&self.shared.injector) {
+            return Some(job);
         }
-        loop {
-            match self.shared.injector.steal() {
-                Steal::Success(job) => return Some(job),
-                Steal::Empty => return None,
-                Steal::Retry => hint::spin_loop(),
-            }
+        if let Some(job) = take_from(&self.shared.handed) {
+            self.note_theft();
+            return Some(job);
         }
+        self.shared.kin.take()
+    }
+
+    fn note_theft(&self) {
+        self.counters.steals.add(1);
+        self.thefts.set(Thefts { latest: Some(Instant::now()), ..self.thefts.get() });
     }
 
     /// Tries every other worker once, from a random one on, and again as long as one of them says so.
@@ -64,7 +71,7 @@ impl Worker {
             for victim in (0..seats).map(|step| (start + step) % seats).filter(|&victim| victim != self.index) {
                 match self.shared.stealer(victim).steal() {
                     Steal::Success(job) => {
-                        self.counters.steals.add(1);
+                        self.note_theft();
                         return Some(job);
                     }
                     Steal::Empty => {}
@@ -132,9 +139,17 @@ impl Worker {
         awake
     }
 
-    /// Looks at the injector, and, if this worker counts as searching, at the other workers, several times.
+    /// Looks at what was brought from outside or handed over, and, if this worker counts as searching, at the other workers, several
+    /// times.
     fn look_around(&self, state: Awake) -> Option<Job<Header>> {
         self.hesitate();
+        match state {
+            Awake::Searching => self.shared.idle.while_waiting(|| self.look_repeatedly(state)),
+            Awake::Plain => self.look_repeatedly(state),
+        }
+    }
+
+    fn look_repeatedly(&self, state: Awake) -> Option<Job<Header>> {
         for look in 0..LOOKS_BEFORE_SLEEP {
             if self.has_ready() || self.shared.gate.is_done() {
                 return None;
@@ -143,9 +158,9 @@ impl Worker {
                 return Some(job);
             }
             if state == Awake::Searching
+                && look >= LOOKS_BEFORE_THEFT
                 && let Some(job) = self.steal()
             {
-                self.thefts.set(Thefts { latest: Some(Instant::now()), ..self.thefts.get() });
                 return Some(job);
             }
             if look < SPINNING_LOOKS {
@@ -158,6 +173,19 @@ impl Worker {
         None
     }
 
+    /// Hands the oldest job to a worker that waits for one: lays it where all look, this worker included.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn hand_over(&self) {
+        if self.nest.is_none()
+            && self.shared.handed.is_empty()
+            && let Some(job) = self.deque.give()
+        {
+            self.shared.handed.push(job);
+            self.shared.idle.notify_from_outside(None);
+        }
+    }
+
     /// Waits a little before the next theft if the latest were not worth their cost, unless something else comes up.
     fn hesitate(&self) {
         let mut thefts = self.thefts.get();
@@ -168,6 +196,7 @@ impl Worker {
             while began.elapsed() < wait
                 && !self.has_ready()
                 && self.shared.injector.is_empty()
+                && self.shared.handed.is_empty()
                 && !self.shared.gate.is_done()
             {
                 hint::spin_loop();
@@ -183,7 +212,8 @@ impl Worker {
     /// Whether there is something that any worker could do.
     pub(super) fn is_work_left(&self) -> bool {
         let stealable = |worker| !self.shared.stealer(worker).is_empty();
-        !self.shared.injector.is_empty() || !self.shared.kin.is_empty() || (0..self.shared.workers()).any(stealable)
+        let is_common = !self.shared.injector.is_empty() || !self.shared.handed.is_empty();
+        is_common || !self.shared.kin.is_empty() || (0..self.shared.workers()).any(stealable)
     }
 
     /// The next number of a xorshift generator (Marsaglia, 2003).
@@ -194,5 +224,20 @@ impl Worker {
         state ^= state << 17;
         self.random.set(state);
         state as usize
+    }
+}
+
+/// Takes the oldest job of a queue that anybody may take from.
+#[inline]
+fn take_from(queue: &Injector<Job<Header>>) -> Option<Job<Header>> {
+    if queue.is_empty() {
+        return None;
+    }
+    loop {
+        match queue.steal() {
+            Steal::Success(job) => return Some(job),
+            Steal::Empty => return None,
+            Steal::Retry => hint::spin_loop(),
+        }
     }
 }

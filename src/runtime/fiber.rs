@@ -160,13 +160,37 @@ impl FiberRef {
         }
     }
 
-    /// Gives an idle fiber a batch, of which it is to run `first` and then what the deque has.
+    /// Gives an idle fiber a batch, of which it is to run the first task and then what the deque has, for the parent.
     ///
     /// # Safety
     ///
     /// The fiber is idle, the caller is on the home worker's thread, and the batch is shared and not joined before the fiber has run.
     #[inline]
-    pub(super) unsafe fn begin(self, batch: NonNull<Header>, first: usize) {
+    pub(super) unsafe fn begin(self, batch: NonNull<Header>) {
+        debug_assert_eq!((self.get().first.get(), self.get().resumer.get()), (0, Resumer::Parent));
+        // SAFETY: as the caller says.
+        unsafe { self.note_task(batch, 0) };
+    }
+
+    /// Gives an idle fiber a batch, of which it is to run `first` and then what the deque has, for the loop.
+    ///
+    /// # Safety
+    ///
+    /// As for [`begin`](Self::begin).
+    pub(super) unsafe fn begin_for_loop(self, batch: NonNull<Header>, first: usize) {
+        self.get().first.set(first);
+        self.get().resumer.set(Resumer::Loop);
+        // SAFETY: as the caller says.
+        unsafe { self.note_task(batch, first) };
+    }
+
+    /// Notes what the fiber is about to run, from when on it is live.
+    ///
+    /// # Safety
+    ///
+    /// As for [`begin`](Self::begin).
+    #[inline]
+    unsafe fn note_task(self, batch: NonNull<Header>, first: usize) {
         // For `batch`.
         batch.as_ptr().expose_provenance();
         // SAFETY: live, says the caller.
@@ -175,26 +199,23 @@ impl FiberRef {
         self.get().record.begin(unsafe { header.origin() }, first);
     }
 
-    /// Starts a fiber that has begun with the first task of a batch of the caller's.
+    /// Starts a fiber for the parent of a batch.
     ///
     /// # Safety
     ///
-    /// The fiber has [begun](Self::begin) with that batch and its task 0, which is claimed, and the caller is the parent.
+    /// The fiber has [begun](Self::begin) with that batch, whose first task is claimed, and the caller is the parent.
     #[inline]
     pub(super) unsafe fn start(self, batch: NonNull<Header>) -> Step {
-        debug_assert_eq!((self.get().first.get(), self.get().resumer.get()), (0, Resumer::Parent));
         // SAFETY: as the caller says.
         unsafe { self.switch(Input::from_parent(batch)) }
     }
 
-    /// Starts a fiber that has begun with the task `first` of a batch.
+    /// Starts a fiber for the loop.
     ///
     /// # Safety
     ///
-    /// The fiber has [begun](Self::begin) with that batch and that task, which is claimed, and the caller is the home worker's loop.
-    pub(super) unsafe fn start_from_loop(self, batch: NonNull<Header>, first: usize) -> Step {
-        self.get().first.set(first);
-        self.get().resumer.set(Resumer::Loop);
+    /// The fiber has [begun](Self::begin_for_loop) with that batch and a claimed task, and the caller is the home worker's loop.
+    pub(super) unsafe fn start_for_loop(self, batch: NonNull<Header>) -> Step {
         // SAFETY: as the caller says.
         unsafe { self.switch(Input::from_loop(batch)) }
     }

@@ -7,7 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Mutex, MutexGuard, OnceLock};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use yieldtasks::{
     Executor, ExecutorExt, FiberExecutor, Interleave, Pinning, SerialExecutor, block_on, checkpoint, sleep, taskmap,
     yield_join, yield_now, yield_scope, yield_starmap, yield_taskmap, yield_taskwrap,
@@ -74,31 +74,59 @@ fn locks_of_the_standard_library_may_be_held_across_nested_maps() {
     });
 }
 
+/// A task holds a lock of the standard library while its second child runs elsewhere. Meanwhile another task is brought that
+/// takes the lock, and the child waits a while for it to start somewhere. It should not start where the lock is held.
+fn two_tasks_that_lock(
+    spawn: &dyn Fn(Box<dyn FnOnce() + Send>),
+    join: fn(&(dyn Fn() + Sync), &(dyn Fn() + Sync)),
+    patience: Duration,
+) {
+    static LOCK: Mutex<()> = Mutex::new(());
+    let flags = Arc::new([const { Flag::new() }; 4]);
+    let theirs = Arc::clone(&flags);
+    spawn(Box::new(move || {
+        let [stolen, started, first_ended, _] = &*theirs;
+        let held = LOCK.lock().unwrap();
+        let second_child = || {
+            stolen.raise();
+            let began = Instant::now();
+            while !started.is_raised() && began.elapsed() < patience {
+                thread::yield_now();
+            }
+        };
+        join(&|| stolen.spin("another worker takes the second child"), &second_child);
+        drop(held);
+        first_ended.raise();
+    }));
+    let [stolen, _, first_ended, second_ended] = &*flags;
+    stolen.spin("another worker takes the second child");
+    let theirs = Arc::clone(&flags);
+    spawn(Box::new(move || {
+        let [_, started, _, second_ended] = &*theirs;
+        started.raise();
+        drop(LOCK.lock().unwrap());
+        second_ended.raise();
+    }));
+    first_ended.spin("the first task ends");
+    second_ended.spin("the second task ends");
+}
+
+#[test]
+fn a_task_does_not_start_where_a_lock_that_it_takes_is_held() {
+    within_deadline(|| {
+        let executor = nested(2);
+        let spawn = |task: Box<dyn FnOnce() + Send>| executor.submit(task).detach();
+        two_tasks_that_lock(&spawn, |a, b| _ = yield_join(a, b), Duration::from_millis(300));
+    });
+}
+
 #[test]
 fn the_same_program_hangs_on_rayon() {
     if is_alone() {
-        use rayon::prelude::*;
-        static LOCK: Mutex<u64> = Mutex::new(0);
         let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
-        // Until it hangs, which one round may do, and none has to.
-        for _ in 0..10_000 {
-            let cell = OnceLock::new();
-            let inner = |x: u64| {
-                (x..x + 4)
-                    .into_par_iter()
-                    .map(|x| (0..4).into_par_iter().map(|y| leaf(x ^ y)).reduce(|| 0, u64::wrapping_add))
-            };
-            pool.install(|| {
-                (0..512_usize).into_par_iter().with_max_len(1).for_each(|item| {
-                    if item % 2 == 0 {
-                        let mut sum = LOCK.lock().unwrap();
-                        *sum ^= inner(item as u64).reduce(|| 0, u64::wrapping_add);
-                    } else {
-                        cell.get_or_init(|| inner(1).reduce(|| 0, u64::wrapping_add));
-                    }
-                });
-            });
-        }
+        let join = |a: &(dyn Fn() + Sync), b: &(dyn Fn() + Sync)| _ = rayon::join(a, b);
+        // The worker that waits for the second child has nothing else to do meanwhile, so it starts the second task.
+        two_tasks_that_lock(&|task| pool.spawn(task), join, Duration::from_secs(1));
         return;
     }
     let ended = run_alone_for(Duration::from_secs(4));

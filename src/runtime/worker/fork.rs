@@ -63,7 +63,7 @@ impl Worker {
         // SAFETY: nobody else knows the batch.
         unsafe { header.origin_mut() }.set(parent.record(), control);
         // SAFETY: the child is idle and of this worker; the parent has not arrived.
-        unsafe { child.begin(batch, 0) };
+        unsafe { child.begin(batch) };
         if len > 1 {
             self.push(Job { batch, tasks: 1..len });
         }

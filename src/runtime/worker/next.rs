@@ -38,10 +38,10 @@ impl Worker {
                     Next::Start(batch, first) => match self.fibers.first(self) {
                         Some(fiber) => {
                             // SAFETY: the fiber is idle and of this worker; the task was claimed and has not arrived.
-                            unsafe { fiber.begin(batch, first) };
+                            unsafe { fiber.begin_for_loop(batch, first) };
                             self.set_current(fiber);
                             // SAFETY: it has just begun.
-                            (fiber, unsafe { fiber.start_from_loop(batch, first) })
+                            (fiber, unsafe { fiber.start_for_loop(batch) })
                         }
                         None => {
                             self.put_back(batch, first);

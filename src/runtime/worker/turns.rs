@@ -8,6 +8,9 @@ use crate::runtime::fiber::Step;
 use std::ptr::NonNull;
 use std::thread;
 
+/// Of so many calls of `yield_now`, one looks whether there is work from outside. It lies where others write.
+const YIELDS_PER_LOOK: u8 = 16;
+
 impl Worker {
     /// See [`checkpoint`](crate::checkpoint).
     #[inline]
@@ -79,10 +82,11 @@ impl Worker {
         unsafe { fiber.suspend(step) };
     }
 
-    /// Whether there is neither a ready fiber, nor a task of this worker's own, nor one from outside.
+    /// Whether there is neither a ready fiber, nor a task of this worker's own, nor one from outside, for which not every call looks.
     #[inline]
     fn has_nothing_else(&self) -> bool {
-        !self.has_ready() && self.deque.is_empty() && self.shared.injector.is_empty()
+        let is_time_to_look = self.yields.get().is_multiple_of(YIELDS_PER_LOOK);
+        !self.has_ready() && self.deque.is_empty() && (!is_time_to_look || self.shared.injector.is_empty())
     }
 
     /// Claims the newest task if it is of that batch, and no fiber is ready, which would go first, or has yielded, which would

@@ -20,7 +20,7 @@ mod run;
 mod siblings;
 mod task;
 
-pub(crate) use header::Header;
+pub(crate) use header::{Header, Serve};
 pub(crate) use join_counter::{Arrival, JoinCounter};
 pub(crate) use map::{Items, ItemsInFrame, MapTasks};
 pub(crate) use once::{BothTasks, OnceTask};

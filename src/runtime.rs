@@ -29,7 +29,7 @@ mod watchdog;
 mod worker;
 
 pub(crate) use calls::{RuntimeFeed, is_at_home, open_at_home, run_at_home};
-pub(crate) use fiber::{FiberRef, Input};
+pub(crate) use fiber::{FiberRef, Habit, Served};
 pub(crate) use root::RootBatch;
 pub(crate) use shared::Shared;
 pub(crate) use stack::{SMALLEST_STACK, check_size};

@@ -5,7 +5,7 @@ use super::{Arrival, JoinCounter, Payload, drop_quietly};
 use crate::control::{Cancelled, Stopped};
 use crate::path::TaskPath;
 use crate::record::{Origin, Record};
-use crate::runtime::{FiberRef, Input};
+use crate::runtime::{FiberRef, Habit, Served};
 use crate::spans::MapSpan;
 use crate::waiter::Waiter;
 use std::cell::UnsafeCell;
@@ -16,13 +16,12 @@ use std::panic::Location;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicPtr, Ordering};
 
-pub(super) type Serve = unsafe fn(NonNull<Header>, FiberRef) -> Input;
+/// See [`Header::serve`].
+pub(crate) type Serve = unsafe fn(NonNull<Header>, FiberRef, Habit) -> Served;
 
 /// The functions a batch is run by, made once for each type of tasks.
 pub(super) struct Table {
-    /// Runs the task that the fiber has begun with, then whatever its worker's deque still has of this batch, and hands in how many
-    /// ended. Goes on likewise as long as a parent resumes the fiber for a batch of the same kind, and gives the first input that
-    /// says anything else.
+    /// See [`Header::serve`].
     pub(super) serve: Serve,
     /// Runs one task, noted in the record; the caller arrives for it.
     pub(super) run_one: unsafe fn(NonNull<Header>, usize, &Record),
@@ -148,18 +147,24 @@ impl Header {
         self.join.outstanding()
     }
 
-    /// Runs tasks on `fiber`, which is the one that calls this: the one that it has begun with, then what its worker's deque still
-    /// has of the batch, and then those of other batches that it is resumed for. Gives the first input that has to be looked at.
+    /// Runs tasks on the fiber that calls this: the one that it has begun with, then what its worker's deque still has of the batch.
+    /// If the fiber has had batches of one kind of late, it is also suspended here, and goes on with further ones of that kind.
     ///
     /// # Safety
     ///
     /// `this` is live, and the fiber has begun with it and a claimed task, for which nobody has arrived.
     #[inline]
-    pub(crate) unsafe fn serve(this: NonNull<Self>, fiber: FiberRef) -> Input {
+    pub(crate) unsafe fn serve(this: NonNull<Self>, fiber: FiberRef, habit: Habit) -> Served {
         // SAFETY: live, says the caller.
-        let serve = unsafe { this.as_ref() }.table.serve;
+        let serve = unsafe { this.as_ref() }.kind();
         // SAFETY: the table fits the header; the claim is passed on.
-        unsafe { serve(this, fiber) }
+        unsafe { serve(this, fiber, habit) }
+    }
+
+    /// What tells batches of one kind from others.
+    #[inline]
+    pub(crate) fn kind(&self) -> Serve {
+        self.table.serve
     }
 
     /// Runs one task.

@@ -6,7 +6,7 @@ use super::{Payload, Tasks};
 use crate::current;
 use crate::path::TaskPath;
 use crate::record::{Origin, Record};
-use crate::runtime::{FiberRef, Input};
+use crate::runtime::{FiberRef, Habit, Served};
 use std::panic::{self, AssertUnwindSafe};
 use std::ptr::{self, NonNull};
 
@@ -124,8 +124,8 @@ impl<B: Tasks> Siblings<B> {
     }
 }
 
-/// See [`Table::serve`].
-unsafe fn serve<B: Tasks>(batch: NonNull<Header>, fiber: FiberRef) -> Input {
+/// See [`Header::serve`].
+unsafe fn serve<B: Tasks>(batch: NonNull<Header>, fiber: FiberRef, habit: Habit) -> Served {
     let mut batch = batch;
     loop {
         let siblings = batch.cast::<Siblings<B>>();
@@ -133,12 +133,15 @@ unsafe fn serve<B: Tasks>(batch: NonNull<Header>, fiber: FiberRef) -> Input {
         let siblings = unsafe { siblings.as_ref() };
         // SAFETY: the first task is claimed, and the deque gives each index of a batch once.
         let ended = unsafe { siblings.run(fiber.first(), fiber.record(), move || fiber.claim_next_of(batch)) };
+        if habit == Habit::Mixed {
+            return Served::Ended(ended);
+        }
         // SAFETY: so many have ended, and nobody has arrived for them. The batch is not touched again.
         let input = unsafe { fiber.hand_in(batch, ended) };
         match input.direct() {
             // SAFETY: a parent passes its batch, which is live.
-            Some(next) if ptr::fn_addr_eq(unsafe { next.as_ref() }.table.serve, serve::<B> as Serve) => batch = next,
-            _ => return input,
+            Some(next) if ptr::fn_addr_eq(unsafe { next.as_ref() }.kind(), serve::<B> as Serve) => batch = next,
+            _ => return Served::Resumed(input),
         }
     }
 }

@@ -5,7 +5,7 @@
 //!
 //! | state | who refers to the fiber |
 //! |---|---|
-//! | idle | the home worker's pool; its coroutine is suspended between two tasks |
+//! | idle | the fiber before it in the list of the home worker's idle fibers (see `fiber_pool`), or who runs there; its coroutine is suspended between two tasks |
 //! | running | the home worker's `current`, or, while it has resumed a child directly, that child's resumer chain |
 //! | suspended | the waiter of what it waits for, or the worker's queue of yielded fibers |
 //! | ready | the home worker's inbox or its queue of ready fibers |
@@ -32,6 +32,7 @@ use crate::primitives::{AtomicPtr, Ordering};
 use crate::record::Record;
 use crate::spans::{self, Spans};
 pub(crate) use input::Input;
+pub(crate) use serve::{Habit, Served};
 use std::cell::{Cell, UnsafeCell};
 use std::hint;
 use std::ptr::{self, NonNull};
@@ -331,7 +332,7 @@ impl FiberRef {
         self.get().space.room_below(here)
     }
 
-    /// The idle fibers of the worker, of which a running fiber notes the first, and an idle one the next.
+    /// The worker's idle fibers: a running fiber notes the first of them, an idle one the next. Of any other, it says nothing.
     #[inline]
     pub(super) fn idle<'a>(self) -> &'a Cell<Option<Self>> {
         // SAFETY: a reference to a fiber is held only while the fiber is not retired.

@@ -22,7 +22,8 @@ use std::ptr::{self, NonNull};
 use std::sync::OnceLock;
 
 const CACHE_LINE: usize = 64;
-/// Bytes between two colours.
+/// Bytes between two colours: more than what a fork takes of a stack, so that what parent and child use in turn differs in the
+/// low bits of its addresses, and an odd number of cache lines.
 const COLOUR_STEP: usize = 704;
 /// How many colours there are. The control block, the colour and the frames of a task that forks fit into one page.
 const COLOURS: usize = 4;

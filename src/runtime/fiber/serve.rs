@@ -2,43 +2,96 @@
 //! What a fiber does between its switches: it runs the tasks that it is resumed for.
 
 use super::{FiberRef, Input, Resumer, Step};
-use crate::batch::Header;
+use crate::batch::{Header, Serve};
 use crate::runtime::Worker;
 use crate::runtime::coroutine::Yielder;
-use std::ptr::NonNull;
+use std::ptr::{self, NonNull};
+
+/// What batches a fiber has run of late.
+///
+/// A fiber that is resumed again and again for batches of one kind waits for the next in the midst of the function that runs them, which
+/// saves a call and its return for each. But when the next is of another kind, that function returns on a fiber that was switched to
+/// in between, and the processor, which pairs calls and returns, mispredicts two of them. That costs as much as two forks, and so is
+/// risked only where kinds seldom change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Habit {
+    Mixed,
+    Alike,
+}
+
+/// How a call of [`Header::serve`] ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Served {
+    /// So many tasks of the batch have ended, for which nobody has arrived.
+    Ended(usize),
+    /// That was handed in, and what came next is for somebody else.
+    Resumed(Input),
+}
+
+/// So many batches of one kind in a row make a habit.
+const HABITUAL: u32 = 32;
+
+/// Batches of one kind in a row.
+struct Streak {
+    kind: Option<Serve>,
+    len: u32,
+}
+
+impl Streak {
+    fn note(&mut self, kind: Serve) -> Habit {
+        if self.kind.is_some_and(|former| ptr::fn_addr_eq(former, kind)) {
+            self.len += 1;
+        } else {
+            *self = Self { kind: Some(kind), len: 0 };
+        }
+        if self.len >= HABITUAL { Habit::Alike } else { Habit::Mixed }
+    }
+}
 
 /// What a fiber does from its first to its last resume.
 pub(super) fn body(fiber: FiberRef, yielder: &Yielder<Input, Step>, mut input: Input) {
     fiber.get().yielder.set(yielder);
+    let mut streak = Streak { kind: None, len: 0 };
     loop {
-        input = if let Some(batch) = input.direct() {
-            // SAFETY: a parent passes its batch, with which the fiber has begun.
-            unsafe { Header::serve(batch, fiber) }
+        let (batch, served) = if let Some(batch) = input.direct() {
+            // SAFETY: a parent passes its batch, which is live.
+            let habit = streak.note(unsafe { batch.as_ref() }.kind());
+            // SAFETY: the fiber has begun with that batch.
+            (batch, unsafe { Header::serve(batch, fiber, habit) })
         } else if let Some(batch) = input.for_loop() {
-            // SAFETY: the loop passes a batch with which the fiber has begun.
-            unsafe { fiber.serve_for_loop(batch) }
+            // SAFETY: as above.
+            (batch, unsafe { fiber.serve_for_loop(batch) })
         } else {
             return;
-        }
+        };
+        input = match served {
+            // SAFETY: the fiber has begun with that batch, and so many tasks have ended.
+            Served::Ended(ended) => unsafe { fiber.hand_in(batch, ended) },
+            Served::Resumed(input) => {
+                streak.len = 0;
+                input
+            }
+        };
     }
 }
 
 impl FiberRef {
-    /// Runs tasks of a batch for the loop, unless it was abandoned since they were claimed.
+    /// Runs tasks of a batch for the loop, unless it was abandoned since the first of them was claimed.
     ///
     /// # Safety
     ///
     /// As for [`Header::serve`].
-    unsafe fn serve_for_loop(self, batch: NonNull<Header>) -> Input {
+    #[inline(never)]
+    unsafe fn serve_for_loop(self, batch: NonNull<Header>) -> Served {
         // SAFETY: live, says the caller.
         let header = unsafe { batch.as_ref() };
-        if !header.is_abandoned() {
+        if header.is_abandoned() {
+            let mut next = || self.claim_next_of(batch);
+            Served::Ended(header.give_up(self.first(), None, self.record(), &mut next))
+        } else {
             // SAFETY: as the caller says.
-            return unsafe { Header::serve(batch, self) };
+            unsafe { Header::serve(batch, self, Habit::Mixed) }
         }
-        let ended = header.give_up(self.first(), None, self.record(), &mut || self.claim_next_of(batch));
-        // SAFETY: so many were claimed, and nobody has arrived for them.
-        unsafe { self.hand_in(batch, ended) }
     }
 
     /// The index of the first task that the fiber runs of its batch.

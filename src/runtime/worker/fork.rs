@@ -36,7 +36,8 @@ impl Worker {
     ///
     /// - The caller runs on a fiber of this worker, in no other context.
     /// - The batch has `len` tasks, is live until the call returns, and nobody else knows it.
-    #[inline(never)] // What does not fork need not save the registers that a switch takes.
+    /// - `LEN` is `len`, for the compiler to know it, or zero.
+    #[inline(never)] // So a task that does not fork need not save the registers that a switch takes.
     pub(crate) unsafe fn fork<const LEN: usize>(&self, batch: NonNull<Header>, len: usize) {
         let len = if LEN == 0 { len } else { LEN };
         if thread::panicking() {
@@ -114,8 +115,8 @@ impl Worker {
         }
     }
 
-    /// Runs a batch whose first task is not handed to a child directly, because a ready fiber goes first; unless the running task is to
-    /// stop.
+    /// Runs a batch whose first task is not handed to a child directly, because a ready fiber goes first, or unwinds because the running
+    /// task is to stop.
     ///
     /// # Safety
     ///

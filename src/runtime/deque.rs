@@ -22,7 +22,8 @@
 //! This is the protocol of Cilk-5 (Frigo, Leiserson, Randall, PLDI 1998, section 5) with ranges for its elements and an
 //! asymmetric fence for its full one. To take a task, the owner lowers `tail` past it, passes a light fence and looks at
 //! `head`. To take tasks, the thief takes the lock, raises `head` past them, passes a heavy fence and looks at `tail`. Of
-//! two that want the same position at least one sees the other. A thief that sees the owner gives way: it puts `head` back.
+//! two that want the same position at least one sees the other. A thief that sees the owner gives way: it puts `head` back, to where
+//! the owner's begin. Below the tail that it has read, every position that the owner wants it announces later, and sees the thief.
 //! An owner that sees a thief takes the lock, so that no thief is half-way, and looks again. In the midst of a batch
 //! ([`Deque::pop_of`]) it gives way as well: it puts `tail` back and leaves the task to whoever comes first, a thief or its
 //! own next [`Deque::pop`].
@@ -284,16 +285,16 @@ impl<B> Deque<B> {
         Some(self.take(newest, position))
     }
 
-    /// Takes what a thief would, the older half of the oldest job, but never the last task.
+    /// Takes what a thief would, the older half of the oldest job.
     pub(crate) fn give(&self) -> Option<Job<B>> {
         let mut thieves = self.shared.thieves.try_lock()?;
         // ORDERING: Relaxed. `head` is written under the lock, and `tail` by this thread, which is not about to take anything.
         let head = self.shared.head.load(Ordering::Relaxed);
         let tail = self.shared.tail.load(Ordering::Relaxed);
-        if tail <= head + 1 {
+        if tail <= head {
             return None;
         }
-        let raised = thieves.half_of_oldest(head, tail - 1);
+        let raised = thieves.half_of_oldest(head, tail);
         self.shared.head.store(raised, Ordering::Relaxed);
         Some(self.shared.take(&mut thieves, head, raised))
     }
@@ -381,10 +382,11 @@ impl<B> Stealer<B> {
             return Steal::Empty;
         }
         let raised = thieves.half_of_oldest(head, tail);
-        if !self.raise_head(head, raised) {
+        let won = self.raise_head(head, raised);
+        if won == head {
             return Steal::Retry;
         }
-        Steal::Success(self.shared.take(&mut thieves, head, raised))
+        Steal::Success(self.shared.take(&mut thieves, head, won))
     }
 
     /// Takes the first task of the oldest job if `is_wanted` says so, and otherwise gives it back. A job that was given back
@@ -406,7 +408,7 @@ impl<B> Stealer<B> {
         if head >= tail || known == oldest {
             return Look::Nothing;
         }
-        if !self.raise_head(head, head + 1) {
+        if self.raise_head(head, head + 1) == head {
             return Look::Nothing;
         }
         // The task is the thief's, so its batch is live.
@@ -424,20 +426,21 @@ impl<B> Stealer<B> {
         }
     }
 
-    /// Announces to take the positions `head..raised`, for a thief that holds the lock. Returns whether they are the thief's; if
-    /// not, because the owner has announced to take one of them, `head` is where it was.
+    /// Announces to take the positions `head..raised`, for a thief that holds the lock. Returns up to where they are the thief's,
+    /// and `head` is by then. That is where it was if the owner has announced to take all of them.
     #[must_use]
-    fn raise_head(&self, head: usize, raised: usize) -> bool {
+    fn raise_head(&self, head: usize, raised: usize) -> usize {
         // ORDERING: Relaxed before the fence, which pairs with the one in `lower_tail`.
         self.shared.head.store(raised, Ordering::Relaxed);
         heavy_fence();
         // ORDERING: Acquire pairs with the Release stores of `tail` by the owner, which publish the slots.
-        let is_won = raised <= self.shared.tail.load(Ordering::Acquire);
-        if !is_won {
+        let tail = self.shared.tail.load(Ordering::Acquire);
+        let won = raised.min(tail.max(head));
+        if won < raised {
             // ORDERING: Relaxed. The fence hands on what thieves before this one have read, see `steal_if`.
-            self.shared.head.store(head, Ordering::Relaxed);
+            self.shared.head.store(won, Ordering::Relaxed);
         }
-        is_won
+        won
     }
 
     /// Whether there was nothing to steal at some moment during the call.
@@ -510,16 +513,19 @@ mod tests {
     }
 
     #[test]
-    fn the_owner_gives_what_a_thief_would_take_but_never_its_last_task() {
+    fn the_owner_gives_what_a_thief_would_take() {
         let deque = Deque::new();
         assert_eq!(deque.give(), None);
         deque.push(job(1, 0..8));
         deque.push(job(2, 0..3));
         assert_eq!(deque.pop(), Some((batch(2), 0)));
-        let given: Vec<_> = std::iter::from_fn(|| deque.give()).collect();
+        let given: Vec<_> = std::iter::from_fn(|| deque.give()).take(5).collect();
         assert_eq!(given, [job(1, 4..8), job(1, 2..4), job(1, 1..2), job(1, 0..1), job(2, 2..3)]);
-        assert_eq!(deque.stealer().steal(), Steal::Success(job(2, 1..2)));
+        assert_eq!(deque.pop_of(batch(2)), Some(1));
+        deque.push(job(3, 1..2));
+        assert_eq!(deque.give(), Some(job(3, 1..2)));
         assert_eq!(deque.give(), None);
+        assert_eq!(deque.pop_of(batch(3)), None);
         assert_eq!(deque.pop(), None);
         assert!(deque.is_empty());
     }

@@ -27,7 +27,7 @@ use crate::record::Record;
 pub(super) use nested::Hold;
 use nested::Nest;
 use next::Next;
-use search::Thefts;
+use search::Catches;
 use std::cell::Cell;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
@@ -65,7 +65,7 @@ pub(crate) struct Worker {
     ///
     /// Read by surveys, in a handler on this thread.
     current: Cell<Option<FiberRef>>,
-    thefts: Cell<Thefts>,
+    catches: Cell<Catches>,
     /// If it runs only descendants of what waits on it.
     nest: Option<Nest>,
     /// The state of the generator that picks victims.
@@ -102,7 +102,7 @@ impl Worker {
             ready_in_a_row: Cell::new(0),
             turn: Cell::new(Turn::NewTask),
             current: Cell::new(None),
-            thefts: Cell::new(Thefts::default()),
+            catches: Cell::new(Catches::default()),
             nest,
             random: Cell::new(0x9E37_79B9_7F4A_7C15_u64.wrapping_mul(index as u64 + 1)),
         }

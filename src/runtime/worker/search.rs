@@ -10,38 +10,70 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// How often a worker looks around before it goes to sleep.
-const LOOKS_BEFORE_SLEEP: u32 = 40;
+const LOOKS_BEFORE_SLEEP: u32 = 120;
 /// The first looks are spent spinning, each twice as long as the one before, the others giving way to other threads.
 const SPINNING_LOOKS: u32 = 7;
 /// So many looks go by before the worker takes from others what it was not handed. A theft interrupts the victim, and a victim that
 /// forks all the time hands something over long before.
-const LOOKS_BEFORE_THEFT: u32 = 5;
+const LOOKS_BEFORE_THEFT: u32 = 6;
 
-/// A theft costs thief and victim some microseconds. A job that lasted less than this was not worth it.
-const WORTH_STEALING: Duration = Duration::from_micros(10);
-/// How long a thief waits before it steals again after a theft that was not worth it. Doubles each time in a row, up to
-/// [`MOST_RELUCTANT`] times.
+/// How a job came from another worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Means {
+    Handed,
+    Taken,
+}
+
+impl Means {
+    /// A job that lasted less than this was not worth what it took to have it: some cache lines, or interrupting the victim.
+    fn worth(self) -> Duration {
+        match self {
+            Self::Handed => Duration::from_nanos(500),
+            Self::Taken => Duration::from_micros(20),
+        }
+    }
+}
+
+/// How long a worker waits before it has a job by the same means again after one that was not worth it. Doubles each time in a row,
+/// up to [`MOST_RELUCTANT`] times.
 const FIRST_WAIT: Duration = Duration::from_micros(1);
 const MOST_RELUCTANT: u32 = 4;
 
-/// How a worker's thefts have turned out of late.
+/// How a worker has fared of late with jobs of others.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Thefts {
-    /// When the latest theft succeeded, if the job has not been judged yet.
-    latest: Option<Instant>,
-    /// Thefts in a row that were not worth it.
-    reluctance: u32,
+pub(super) struct Catches {
+    /// When and how the latest came, if it has not been judged yet.
+    latest: Option<(Instant, Means)>,
+    /// Jobs in a row that were not worth it, by either means.
+    handed: u32,
+    taken: u32,
 }
 
-impl Thefts {
-    /// Judges the job of the latest theft, now that the worker is idle again, and tells how long to wait before the next.
-    fn wait(&mut self) -> Option<Duration> {
-        if let Some(stolen) = self.latest.take() {
-            let was_worth_it = stolen.elapsed() >= WORTH_STEALING;
-            self.reluctance = if was_worth_it { 0 } else { MOST_RELUCTANT.min(self.reluctance + 1) };
+impl Catches {
+    /// Judges the latest job, now that the worker is idle again.
+    fn judge(mut self) -> Self {
+        match self.latest.take() {
+            Some((since, means)) if since.elapsed() < means.worth() => self.regret(means),
+            Some((_, Means::Handed)) => Self { handed: 0, ..self },
+            Some((_, Means::Taken)) => Self { taken: 0, ..self },
+            None => self,
         }
-        (self.reluctance > 0).then(|| FIRST_WAIT * (1 << self.reluctance))
     }
+
+    /// Notes that something was not worth it.
+    fn regret(mut self, means: Means) -> Self {
+        let reluctance = match means {
+            Means::Handed => &mut self.handed,
+            Means::Taken => &mut self.taken,
+        };
+        *reluctance = MOST_RELUCTANT.min(*reluctance + 1);
+        self
+    }
+}
+
+/// How long to wait after so many jobs that were not worth it.
+fn wait_after(reluctance: u32) -> Duration {
+    if reluctance > 0 { FIRST_WAIT * (1 << reluctance) } else { Duration::ZERO }
 }
 
 impl Worker {
@@ -51,39 +83,34 @@ impl Worker {
             return Some(job);
         }
         if let Some(job) = take_from(&self.shared.handed) {
-            self.note_theft();
+            self.note_catch(Means::Handed);
             return Some(job);
         }
         self.shared.kin.take()
     }
 
-    fn note_theft(&self) {
+    fn note_catch(&self, means: Means) {
         self.counters.steals.add(1);
-        self.thefts.set(Thefts { latest: Some(Instant::now()), ..self.thefts.get() });
+        self.catches.set(Catches { latest: Some((Instant::now(), means)), ..self.catches.get() });
     }
 
-    /// Tries every other worker once, from a random one on, and again as long as one of them says so.
+    /// Tries every other worker once, from a random one on.
     pub(super) fn steal(&self) -> Option<Job<Header>> {
         let seats = self.shared.workers();
-        loop {
-            let mut retry = false;
-            let start = self.next_random() % seats;
-            for victim in (0..seats).map(|step| (start + step) % seats).filter(|&victim| victim != self.index) {
-                match self.shared.stealer(victim).steal() {
-                    Steal::Success(job) => {
-                        self.note_theft();
-                        return Some(job);
-                    }
-                    Steal::Empty => {}
-                    Steal::Retry => retry = true,
+        let start = self.next_random() % seats;
+        for victim in (0..seats).map(|step| (start + step) % seats).filter(|&victim| victim != self.index) {
+            match self.shared.stealer(victim).steal() {
+                Steal::Success(job) => {
+                    self.note_catch(Means::Taken);
+                    return Some(job);
                 }
+                Steal::Empty => {}
+                // The victim, or another thief, was faster.
+                Steal::Retry => self.catches.set(self.catches.get().regret(Means::Taken)),
             }
-            if !retry {
-                self.counters.failed_steals.add(1);
-                return None;
-            }
-            hint::spin_loop();
         }
+        self.counters.failed_steals.add(1);
+        None
     }
 
     /// Tries the other workers if it may.
@@ -110,10 +137,7 @@ impl Worker {
         let idle = &self.shared.idle;
         let mut state = Awake::Plain;
         loop {
-            if state == Awake::Plain && idle.start_searching() {
-                state = Awake::Searching;
-            }
-            let found = self.look_around(state);
+            let found = self.look_around(&mut state);
             if self.shared.gate.is_done() {
                 return None;
             }
@@ -139,38 +163,53 @@ impl Worker {
         awake
     }
 
-    /// Looks at what was brought from outside or handed over, and, if this worker counts as searching, at the other workers, several
-    /// times.
-    fn look_around(&self, state: Awake) -> Option<Job<Header>> {
-        self.hesitate();
-        match state {
-            Awake::Searching => self.shared.idle.while_waiting(|| self.look_repeatedly(state)),
-            Awake::Plain => self.look_repeatedly(state),
+    /// Looks at what was brought from outside or handed over, and, as soon as this worker may count as searching, at the other
+    /// workers, several times.
+    fn look_around(&self, state: &mut Awake) -> Option<Job<Header>> {
+        let catches = self.catches.get().judge();
+        self.catches.set(catches);
+        let began = Instant::now();
+        // Not counted as waiting meanwhile, so nobody hands anything over.
+        while began.elapsed() < wait_after(catches.handed) && !self.is_anything_common() {
+            hint::spin_loop();
         }
+        self.shared.idle.while_waiting(|| self.look_repeatedly(state))
     }
 
-    fn look_repeatedly(&self, state: Awake) -> Option<Job<Header>> {
-        for look in 0..LOOKS_BEFORE_SLEEP {
+    /// See [`look_around`](Self::look_around).
+    fn look_repeatedly(&self, state: &mut Awake) -> Option<Job<Header>> {
+        let mut look = 0;
+        let mut reluctant_since = Instant::now();
+        loop {
+            if *state == Awake::Plain && self.shared.idle.start_searching() {
+                *state = Awake::Searching;
+            }
             if self.has_ready() || self.shared.gate.is_done() {
                 return None;
             }
             if let Some(job) = self.take_injected() {
                 return Some(job);
             }
-            if state == Awake::Searching
-                && look >= LOOKS_BEFORE_THEFT
-                && let Some(job) = self.steal()
-            {
-                return Some(job);
+            let reluctance = self.catches.get().taken;
+            let is_reluctant = *state == Awake::Searching && reluctant_since.elapsed() < wait_after(reluctance);
+            if *state == Awake::Searching && look >= LOOKS_BEFORE_THEFT && !is_reluctant {
+                if let Some(job) = self.steal() {
+                    return Some(job);
+                }
+                if self.catches.get().taken > reluctance {
+                    reluctant_since = Instant::now();
+                }
             }
             if look < SPINNING_LOOKS {
                 (0..1 << look).for_each(|_| hint::spin_loop());
-            } else {
+            } else if look < LOOKS_BEFORE_SLEEP || is_reluctant {
                 // Another thread may wait for this core, perhaps the very one that has the next piece of work.
                 thread::yield_now();
+            } else {
+                return None;
             }
+            look += 1;
         }
-        None
     }
 
     /// Hands the oldest job to a worker that waits for one: lays it where all look, this worker included.
@@ -186,22 +225,10 @@ impl Worker {
         }
     }
 
-    /// Waits a little before the next theft if the latest were not worth their cost, unless something else comes up.
-    fn hesitate(&self) {
-        let mut thefts = self.thefts.get();
-        let wait = thefts.wait();
-        self.thefts.set(thefts);
-        if let Some(wait) = wait {
-            let began = Instant::now();
-            while began.elapsed() < wait
-                && !self.has_ready()
-                && self.shared.injector.is_empty()
-                && self.shared.handed.is_empty()
-                && !self.shared.gate.is_done()
-            {
-                hint::spin_loop();
-            }
-        }
+    /// Whether there is something that this worker need not take from another.
+    fn is_anything_common(&self) -> bool {
+        let is_brought = !self.shared.injector.is_empty() || !self.shared.handed.is_empty();
+        is_brought || self.has_ready() || self.shared.gate.is_done()
     }
 
     /// The last look before parking, at every place where this worker could find something to do.

@@ -451,10 +451,10 @@ impl<B> Stealer<B> {
 }
 
 impl<B> Thieves<B> {
-    /// Where `head` would be if the older half of the oldest job were taken, and nothing from `end` on. For a thief, a guess.
-    fn half_of_oldest(&self, head: usize, end: usize) -> usize {
-        let half = self.slot_of(head).map_or(1, |(_, end)| (end - head).div_ceil(2));
-        head + half.clamp(1, end - head)
+    /// Where `head` would be if the older half of the oldest job were taken, of what lies below `tail`. For a thief, a guess.
+    fn half_of_oldest(&self, head: usize, tail: usize) -> usize {
+        let end = self.slot_of(head).map_or(tail, |(_, end)| end.min(tail));
+        head + (end - head).div_ceil(2)
     }
 
     /// The slot that holds `position`, and the end of it.

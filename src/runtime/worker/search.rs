@@ -34,17 +34,17 @@ impl Means {
     }
 }
 
-/// How long a worker waits before it has a job by the same means again after one that was not worth it. Doubles each time in a row,
-/// up to [`MOST_RELUCTANT`] times.
-const FIRST_WAIT: Duration = Duration::from_micros(1);
-const MOST_RELUCTANT: u32 = 4;
+/// How long a worker waits before it has a job by the same means again after one that was not worth it: twice this, and twice as long
+/// each time in a row, up to [`MOST_DOUBLINGS`].
+const SHORTEST_WAIT: Duration = Duration::from_micros(1);
+const MOST_DOUBLINGS: u32 = 4;
 
 /// How a worker has fared of late with jobs of others.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Catches {
     /// When and how the latest came, if it has not been judged yet.
     latest: Option<(Instant, Means)>,
-    /// Jobs in a row that were not worth it, by either means.
+    /// Jobs in a row that were not worth it, by either means; of those that were to be taken, those that were not had are some.
     handed: u32,
     taken: u32,
 }
@@ -62,18 +62,18 @@ impl Catches {
 
     /// Notes that something was not worth it.
     fn regret(mut self, means: Means) -> Self {
-        let reluctance = match means {
+        let regrets = match means {
             Means::Handed => &mut self.handed,
             Means::Taken => &mut self.taken,
         };
-        *reluctance = MOST_RELUCTANT.min(*reluctance + 1);
+        *regrets = regrets.saturating_add(1);
         self
     }
 }
 
 /// How long to wait after so many jobs that were not worth it.
-fn wait_after(reluctance: u32) -> Duration {
-    if reluctance > 0 { FIRST_WAIT * (1 << reluctance) } else { Duration::ZERO }
+fn wait_after(regrets: u32) -> Duration {
+    if regrets > 0 { SHORTEST_WAIT * (1 << regrets.min(MOST_DOUBLINGS)) } else { Duration::ZERO }
 }
 
 impl Worker {
@@ -170,7 +170,9 @@ impl Worker {
         self.catches.set(catches);
         let began = Instant::now();
         // Not counted as waiting meanwhile, so nobody hands anything over.
-        while began.elapsed() < wait_after(catches.handed) && !self.is_anything_common() {
+        while began.elapsed() < wait_after(catches.handed)
+            && !(self.is_anything_brought() || self.has_ready() || self.shared.gate.is_done())
+        {
             hint::spin_loop();
         }
         self.shared.idle.while_waiting(|| self.look_repeatedly(state))
@@ -190,13 +192,13 @@ impl Worker {
             if let Some(job) = self.take_injected() {
                 return Some(job);
             }
-            let reluctance = self.catches.get().taken;
-            let is_reluctant = *state == Awake::Searching && reluctant_since.elapsed() < wait_after(reluctance);
+            let regrets = self.catches.get().taken;
+            let is_reluctant = *state == Awake::Searching && reluctant_since.elapsed() < wait_after(regrets);
             if *state == Awake::Searching && look >= LOOKS_BEFORE_THEFT && !is_reluctant {
                 if let Some(job) = self.steal() {
                     return Some(job);
                 }
-                if self.catches.get().taken > reluctance {
+                if self.catches.get().taken > regrets {
                     reluctant_since = Instant::now();
                 }
             }
@@ -225,12 +227,6 @@ impl Worker {
         }
     }
 
-    /// Whether there is something that this worker need not take from another.
-    fn is_anything_common(&self) -> bool {
-        let is_brought = !self.shared.injector.is_empty() || !self.shared.handed.is_empty();
-        is_brought || self.has_ready() || self.shared.gate.is_done()
-    }
-
     /// The last look before parking, at every place where this worker could find something to do.
     fn is_anything_left(&self) -> bool {
         self.has_ready() || self.is_work_left() || self.shared.gate.is_done()
@@ -239,8 +235,12 @@ impl Worker {
     /// Whether there is something that any worker could do.
     pub(super) fn is_work_left(&self) -> bool {
         let stealable = |worker| !self.shared.stealer(worker).is_empty();
-        let is_common = !self.shared.injector.is_empty() || !self.shared.handed.is_empty();
-        is_common || !self.shared.kin.is_empty() || (0..self.shared.workers()).any(stealable)
+        self.is_anything_brought() || !self.shared.kin.is_empty() || (0..self.shared.workers()).any(stealable)
+    }
+
+    /// Whether there is work from outside, or handed over.
+    fn is_anything_brought(&self) -> bool {
+        !self.shared.injector.is_empty() || !self.shared.handed.is_empty()
     }
 
     /// The next number of a xorshift generator (Marsaglia, 2003).

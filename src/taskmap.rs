@@ -218,7 +218,7 @@ pub fn yield_now() {
 ///
 /// - The batch stays in place until the call returns, and nobody else knows it.
 /// - It has `len` tasks, which may run on other threads.
-#[inline(always)] // See `Worker::fork`.
+#[inline(always)] // One return less per level of a nest.
 unsafe fn run_here<const LEN: usize>(batch: NonNull<Header>, len: usize) {
     match current::context() {
         Some(Context::Fibers(worker)) => {

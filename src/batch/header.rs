@@ -161,7 +161,7 @@ impl Header {
         unsafe { serve(this, fiber, habit) }
     }
 
-    /// What tells batches of one kind from others.
+    /// What tells batches of one kind from others. Kinds whose code is the same may not be told apart, and need not be.
     #[inline]
     pub(crate) fn kind(&self) -> Serve {
         self.table.serve

@@ -129,7 +129,8 @@ unsafe fn serve<B: Tasks>(batch: NonNull<Header>, fiber: FiberRef, habit: Habit)
     let mut batch = batch;
     loop {
         let siblings = batch.cast::<Siblings<B>>();
-        // SAFETY: the table was made for `B`, and the batch is live until somebody arrives for the first task.
+        // SAFETY: the table was made for `B`, or for a type whose `serve` is the same code, which would do the same; and the batch is
+        // live until somebody arrives for the first task.
         let siblings = unsafe { siblings.as_ref() };
         // SAFETY: the first task is claimed, and the deque gives each index of a batch once.
         let ended = unsafe { siblings.run(fiber.first(), fiber.record(), move || fiber.claim_next_of(batch)) };

@@ -4,8 +4,8 @@
 //! # Shape
 //!
 //! Every unstarted task has a *position*. The owner takes the task at the highest position, thieves take from the lowest,
-//! so two words describe the whole deque: `tail`, which only the owner writes, and `head`, which only the thief that holds
-//! the lock writes. A push of a batch adds one *slot* (batch, positions, and how positions map to task indices) and moves
+//! so two words describe the whole deque: `tail`, which only the owner writes, and `head`, which only who holds the lock
+//! writes. A push of a batch adds one *slot* (batch, positions, and how positions map to task indices) and moves
 //! `tail` by the number of tasks; a batch of a million is one slot, and every task in it can still be stolen on its own.
 //!
 //! ```text
@@ -29,7 +29,7 @@
 //! own next [`Deque::pop`].
 //!
 //! Why a thief may read a slot although the owner pushes and pops without the lock: after the look at `tail` the thief
-//! owns positions `head..raised`. The slot that holds them lies below `tail` and cannot be popped by the owner, because to
+//! owns those of the positions `head..raised` that lie below it. The slot that holds them lies below `tail` and cannot be popped by the owner, because to
 //! do so it would have to take the slot's lowest position, which is below `head`, and would meet the lock first. Slots
 //! read *before* that look are guesses about how much to take, never more.
 //!
@@ -168,11 +168,13 @@ impl<B> Shared<B> {
     }
 
     /// The tasks at the positions `head..raised`, which are the caller's, or those of them that belong to the oldest job; `head` is
-    /// put to the end of that if it is less.
+    /// put to the end of that if it is less. The caller holds the lock.
     fn take(&self, thieves: &mut Thieves<B>, head: usize, raised: usize) -> Job<B> {
         let (idx, end) = thieves.slot_of(head).expect("a position below the tail lies in a slot");
         thieves.slot = idx;
         if raised > end {
+            // ORDERING: Relaxed. Written under the lock. A thief has passed its heavy fence, which hands on earlier looks (see
+            // `steal_if`), and an owner reads its own store.
             self.head.store(end, Ordering::Relaxed);
         }
         let (batch, key) = thieves.slots[idx].content();
@@ -365,7 +367,7 @@ impl<B> Deque<B> {
 }
 
 impl<B> Stealer<B> {
-    /// Takes the older half of the oldest job, or the whole of it if it is one task.
+    /// Takes the older half of the oldest job, or the whole of it if it is one task, or less if the owner was faster at the rest.
     pub(crate) fn steal(&self) -> Steal<Job<B>> {
         if self.is_empty() {
             return Steal::Empty;

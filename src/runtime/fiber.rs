@@ -73,7 +73,7 @@ pub(crate) struct Fiber {
     outer: Cell<Option<FiberRef>>,
     /// The spans that the task is in.
     spans: Spans,
-    /// Links the fiber into the one list or queue that holds it.
+    /// Links the fiber into the inbox or queue that holds it.
     link: AtomicPtr<Fiber>,
     home: NonNull<Worker>,
     home_index: usize,
@@ -344,7 +344,7 @@ impl FiberRef {
         self.0.addr().get()
     }
 
-    /// The next fiber in the list or queue that this one is in.
+    /// The next fiber in the queue that this one is in.
     #[inline]
     pub(super) fn next(self) -> Option<Self> {
         // ORDERING: Relaxed here and in `set_next`. The lists that use it belong to the home worker's thread.

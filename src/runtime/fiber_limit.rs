@@ -17,9 +17,9 @@
 //! # Why this ends
 //!
 //! Every worker makes one fiber before the executor counts as built and never retires its last, so each has a fiber, idle
-//! or live. Take a worker that has run short for good, and the fiber that it took from its pool last. From then on the
-//! pool is empty, so the task on that fiber, and every task below it, runs its batches inline: a fiber does not suspend
-//! for its children unless one was handed to a fiber, or lies in the deque while the pool has a fiber for it. Unstarted
+//! or live. Take a worker that has run short for good, and the last of its idle fibers to be used. From then on none
+//! is idle, so the task on that fiber, and every task below it, runs its batches inline: a fiber does not suspend
+//! for its children unless one was given to a fiber, or lies in the deque, or was handed over, while a fiber is idle for it. Unstarted
 //! tasks, thefts and other fibers cannot hold it up. So it ends and its fiber is free again, which contradicts "for good".
 //! By the same argument every other worker gets its fibers back, and with them whatever was stolen.
 //!

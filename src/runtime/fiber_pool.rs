@@ -73,7 +73,7 @@ impl FiberPool {
         worker.running().map_or(&self.first, FiberRef::idle)
     }
 
-    /// The first idle fiber, for the loop; if there is none, a new one, if there may be one more.
+    /// The first idle fiber, for the loop; if there is none, a spare one or a new one, if there may be one more.
     pub(super) fn first(&self, worker: &Worker) -> Option<FiberRef> {
         self.first.get().or_else(|| self.supply(worker))
     }
@@ -163,7 +163,7 @@ impl FiberPool {
         }
     }
 
-    /// Retires idle fibers until `keep` are left, those that were recycled last, or `is_wanted` says that the worker has
+    /// Retires idle fibers until `keep` are left, those that ran last, or `is_wanted` says that the worker has
     /// something better to do. Gives their memory back to the system.
     pub(super) fn trim(&self, worker: &Worker, keep: usize, is_wanted: impl Fn() -> bool) {
         loop {
@@ -181,7 +181,7 @@ impl FiberPool {
         }
     }
 
-    /// Takes all idle fibers out but the `keep` that were recycled last.
+    /// Takes all idle fibers out but the `keep` that ran last.
     fn cut_off(&self, worker: &Worker, keep: usize) -> Option<FiberRef> {
         let first = self.head(worker).get();
         iter::successors(first, |fiber| fiber.idle().get()).take(keep).last()?.idle().take()

@@ -41,7 +41,7 @@ pub(crate) struct Idle {
     counts: AtomicUsize,
     /// Workers that starve: they sleep until one of their own fibers is ready, and are no use for new work.
     starving: AtomicUsize,
-    /// Workers that search, and wait for a while to be handed a job. A hint.
+    /// Workers that look around, and may be handed a job meanwhile. A hint, and no part of the proof.
     waiting: CachePadded<AtomicUsize>,
     /// Indices of the workers that sleep, latest last: unless somebody asks for another, the one whose caches are warmest is woken
     /// first.
@@ -73,7 +73,8 @@ impl Idle {
         }
     }
 
-    /// Tells that a worker's deque has new work (rule 1). Returns whether somebody waits to be handed a job.
+    /// Tells that a worker's deque has new work (rule 1). Returns whether to hand a job over, because somebody waits for one: a hint,
+    /// and `false` where nobody sleeps or searches.
     #[inline]
     pub(crate) fn notify(&self) -> bool {
         LightFence::in_compiler();
@@ -93,7 +94,7 @@ impl Idle {
         self.waiting.load(Ordering::Relaxed) > 0
     }
 
-    /// Calls `look` for a searcher that waits to be handed a job.
+    /// Calls `look`, which looks around, for a worker that may be handed a job meanwhile.
     pub(crate) fn while_waiting<R>(&self, look: impl FnOnce() -> R) -> R {
         // ORDERING: Relaxed here and below. A hint.
         self.waiting.fetch_add(1, Ordering::Relaxed);

@@ -54,7 +54,7 @@ pub(crate) struct Worker {
     yields: Cell<u8>,
     /// Tasks that the loop has ended with many fibers.
     tended: Cell<u32>,
-    /// How many forks from here the next look for others is due. Never zero between forks.
+    /// After how many direct starts the next look for others is due, at the fork after them.
     forks_to_look: AtomicU32,
     counters: Counters,
     /// Ready fibers that the loop has resumed in a row.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::thread;
 use yieldtasks::{
     Backend, ErrorKind, Executor, ExecutorExt, FiberExecutor, SerialExecutor, ThreadPerTaskExecutor, yield_join,
-    yield_taskmap,
+    yield_now, yield_taskmap,
 };
 
 /// Two executors call each other, `depth` deep.
@@ -190,6 +190,41 @@ fn backends_chosen_by_name_conform_too() {
                 let cube = executor.map(|x| yield_taskmap(|y| yield_taskmap(|z| x + y + z, 0..2), 0..2), 0..2);
                 assert_eq!(cube, [[[0, 1], [1, 2]], [[1, 2], [2, 3]]], "{backend}");
             }
+        }
+    });
+}
+
+/// Raises the flag when it is dropped.
+struct Raising(Arc<Flag>);
+
+impl Drop for Raising {
+    fn drop(&mut self) {
+        self.0.raise();
+    }
+}
+
+#[test]
+fn a_task_that_never_started_may_own_an_executor_whose_end_is_waited_for() {
+    within_deadline(|| {
+        for workers in WORKERS {
+            let executor = fibers(workers);
+            executor.run(|| {
+                for round in 0..10 {
+                    let other = fibers(1);
+                    other.run(|| ());
+                    let dropped = Arc::new(Flag::new());
+                    // Dropped in this order.
+                    let owned = (other, Raising(Arc::clone(&dropped)));
+                    let handle = executor.submit(move || drop(owned));
+                    handle.cancel();
+                    while !dropped.is_raised() {
+                        yield_now();
+                    }
+                    // On the fiber that has just waited.
+                    assert_eq!(yield_join(|| round, || round + 1), (round, round + 1));
+                    handle.detach();
+                }
+            });
         }
     });
 }

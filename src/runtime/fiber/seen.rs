@@ -8,7 +8,7 @@
 //! - It is the parent of a fiber that runs, or waits in the same way, and that it resumed itself (`resumer`): it is in the middle of
 //!   a fork and waits for its tasks. Nothing is noted for that, because forks are frequent.
 //! - A wait is noted in `wait`: it is suspended. Noted before a real suspension, and taken back by whoever makes it ready.
-//! - Nothing of these: it is ready, or has yielded.
+//! - Nothing of these: it is ready, has yielded, or is about to be started.
 
 use super::{FiberRef, Resumer};
 use crate::batch::Header;

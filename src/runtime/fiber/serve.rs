@@ -134,10 +134,11 @@ impl FiberRef {
         let fiber = self.get();
         fiber.record.end();
         fiber.first.set(0);
-        fiber.resumer.set(Resumer::Parent);
         self.home().count_tasks(ended);
         // SAFETY: these tasks have not arrived; the batch is not touched again.
         unsafe { Header::arrive(batch, ended) };
+        // Not before: what a detached task owned may be dropped, and wait for something on this fiber.
+        fiber.resumer.set(Resumer::Parent);
         Step::finished(0)
     }
 

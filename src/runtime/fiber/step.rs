@@ -12,7 +12,7 @@ use std::ptr::NonNull;
 /// | 1 | the task waits for something |
 /// | 2n + 3 | the fiber is free, having ended n tasks for which nobody has arrived yet |
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use = "a finished fiber must be recycled, a suspended one must not"]
+#[must_use = "a finished fiber is idle, a suspended one is not"]
 pub(in crate::runtime) struct Step(NonNull<Fiber>);
 
 const _: () = assert!(align_of::<Fiber>() > 1, "addresses are even");

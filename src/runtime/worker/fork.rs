@@ -44,7 +44,7 @@ impl Worker {
             // SAFETY: as the caller says. A fiber never suspends while its thread unwinds.
             return unsafe { run_inline(batch) };
         }
-        if self.count_direct_start() {
+        if self.forks_to_look.load(Ordering::Relaxed) == 0 {
             self.look_for_others();
         }
         let parent = self.current_fiber();
@@ -57,7 +57,7 @@ impl Worker {
         }
         let Some(child) = parent.idle().get().or_else(|| self.fibers.supply(self)) else {
             // SAFETY: as the caller says.
-            return unsafe { self.fork_inline(batch) };
+            return unsafe { run_inline(batch) };
         };
         // SAFETY: live, says the caller.
         let header = unsafe { batch.as_ref() };
@@ -68,6 +68,7 @@ impl Worker {
         if len > 1 {
             self.push(Job { batch, tasks: 1..len });
         }
+        self.count_direct_start();
         spans::leave(parent.spans());
         self.set_current(child);
         // SAFETY: it has just begun; the first task was not pushed, so it is this call's.
@@ -85,17 +86,10 @@ impl Worker {
         spans::come_back(parent.spans());
     }
 
-    /// Counts a child that is about to be resumed directly. Returns whether to look for others first.
+    /// Counts a child that is about to be resumed directly.
     #[inline]
-    fn count_direct_start(&self) -> bool {
-        let forks = self.forks_to_look.load(Ordering::Relaxed) - 1;
-        self.forks_to_look.store(forks, Ordering::Relaxed);
-        forks == 0
-    }
-
-    /// Takes a count back: nothing is resumed directly.
-    fn uncount_direct_start(&self) {
-        self.forks_to_look.store(self.forks_to_look.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    fn count_direct_start(&self) {
+        self.forks_to_look.store(self.forks_to_look.load(Ordering::Relaxed) - 1, Ordering::Relaxed);
     }
 
     /// Lets work from outside, and fibers that have yielded, have a turn: a task that forks in a loop would keep them waiting for
@@ -105,7 +99,7 @@ impl Worker {
     fn look_for_others(&self) {
         self.counters.direct_starts.add(u64::from(FORKS_PER_LOOK));
         self.forks_to_look.store(FORKS_PER_LOOK, Ordering::Relaxed);
-        if self.nest.is_none() && (!self.yielded.is_empty() || !self.shared.injector.is_empty()) {
+        if self.nest.is_none() && (!self.yielded.is_empty() || self.is_anything_brought()) {
             self.turn.set(Turn::Others);
             self.yielded.push(self.current_fiber());
             self.suspend();
@@ -124,7 +118,6 @@ impl Worker {
     #[cold]
     #[inline(never)]
     unsafe fn fork_without_child(&self, batch: NonNull<Header>) {
-        self.uncount_direct_start();
         let parent = self.current_fiber();
         if let Some(why) = parent.record().stopped() {
             why.unwind();
@@ -141,23 +134,6 @@ impl Worker {
         self.push(Job { batch, tasks: 0..header.len() });
         // SAFETY: the parent has not arrived.
         unsafe { self.wait(batch, 0, Step::SUSPENDED) };
-    }
-
-    /// Runs a batch on the stack of its parent, because there is no fiber for a child.
-    ///
-    /// # Panics
-    ///
-    /// As [`run_if_supplied`](Self::run_if_supplied).
-    ///
-    /// # Safety
-    ///
-    /// As [`fork`](Self::fork).
-    #[cold]
-    #[inline(never)]
-    unsafe fn fork_inline(&self, batch: NonNull<Header>) {
-        self.uncount_direct_start();
-        // SAFETY: as the caller says.
-        unsafe { run_inline(batch) };
     }
 
     /// Waits for what a child has left undone.

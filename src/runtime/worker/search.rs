@@ -235,12 +235,12 @@ impl Worker {
     /// Whether there is something that any worker could do.
     pub(super) fn is_work_left(&self) -> bool {
         let stealable = |worker| !self.shared.stealer(worker).is_empty();
-        self.is_anything_brought() || !self.shared.kin.is_empty() || (0..self.shared.workers()).any(stealable)
+        self.is_anything_brought() || (0..self.shared.workers()).any(stealable)
     }
 
-    /// Whether there is work from outside, or handed over.
-    fn is_anything_brought(&self) -> bool {
-        !self.shared.injector.is_empty() || !self.shared.handed.is_empty()
+    /// Whether there is work from outside, or handed over: what [`take_injected`](Self::take_injected) would take.
+    pub(super) fn is_anything_brought(&self) -> bool {
+        !self.shared.injector.is_empty() || !self.shared.handed.is_empty() || !self.shared.kin.is_empty()
     }
 
     /// The next number of a xorshift generator (Marsaglia, 2003).

@@ -82,11 +82,11 @@ impl Worker {
         unsafe { fiber.suspend(step) };
     }
 
-    /// Whether there is neither a ready fiber, nor a task of this worker's own, nor one from outside, for which not every call looks.
+    /// Whether there is neither a ready fiber, nor a task of this worker's own, nor one from outside or handed over, for which not every call looks.
     #[inline]
     fn has_nothing_else(&self) -> bool {
         let is_time_to_look = self.yields.get().is_multiple_of(YIELDS_PER_LOOK);
-        !self.has_ready() && self.deque.is_empty() && (!is_time_to_look || self.shared.injector.is_empty())
+        !self.has_ready() && self.deque.is_empty() && !(is_time_to_look && self.is_anything_brought())
     }
 
     /// Claims the newest task if it is of that batch, and no fiber is ready, which would go first, or has yielded, which would

@@ -143,21 +143,11 @@ fn main() -> ExitCode {
         }
     });
     look(start, arguments.growth, &tally, &mut base, &lanes);
-    let_pool_end();
     let failures = tally.failures.lock();
     failures.iter().for_each(|failure| println!("FAILED: {failure}"));
     let (elapsed, warnings) = (start.elapsed(), observe::warnings());
     println!("{tally} in {elapsed:?}: {} failures, {warnings} warnings of the library", failures.len());
     if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-}
-
-/// Waits for the threads of the pool of `blocking`, which end when they have been idle for a while. A leak checker finds no owner for
-/// what belongs to one that ends together with the process.
-fn let_pool_end() {
-    let resting = Instant::now();
-    while watch::threads().iter().any(|thread| thread.contains("blocking-")) && resting.elapsed() < REST {
-        thread::sleep(Duration::from_millis(20));
-    }
 }
 
 fn run_episode(seed: u64, lane: &Lane, tally: &Tally) {

@@ -78,14 +78,9 @@ impl FiberPool {
         self.first.get().or_else(|| self.supply(worker))
     }
 
-    /// What was noted by [`set_first`](Self::set_first).
-    pub(super) fn first_noted(&self) -> Option<FiberRef> {
-        self.first.get()
-    }
-
-    /// Notes what the loop has for idle fibers after one has run.
-    pub(super) fn set_first(&self, first: Option<FiberRef>) {
-        self.first.set(first);
+    /// Where the loop notes the first idle fiber, for the fiber that it resumes, and when one has come back.
+    pub(super) fn noted(&self) -> &Cell<Option<FiberRef>> {
+        &self.first
     }
 
     /// Whether there is an idle fiber, if need be a new one.

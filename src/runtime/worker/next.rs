@@ -30,7 +30,7 @@ impl Worker {
                 self.counters.switches.add(1);
                 let (mut fiber, mut step) = match next {
                     Next::Resume(fiber) => {
-                        fiber.idle().set(self.fibers.first_noted());
+                        fiber.idle().set(self.fibers.noted().get());
                         self.set_current(fiber);
                         // SAFETY: the fiber was ready or yielded, and this is the loop.
                         (fiber, unsafe { fiber.resume() })
@@ -59,12 +59,12 @@ impl Worker {
                 }
                 self.current.set(None);
                 if step.ended().is_some() {
-                    self.fibers.set_first(Some(fiber));
+                    self.fibers.noted().set(Some(fiber));
                     if self.fibers.is_large() {
                         self.tend_fibers();
                     }
                 } else {
-                    self.fibers.set_first(fiber.idle().get());
+                    self.fibers.noted().set(fiber.idle().get());
                 }
             }
         });

@@ -71,6 +71,8 @@ pub(crate) struct Fiber {
     hold: Cell<Hold>,
     /// The fiber that did so before it.
     outer: Cell<Option<FiberRef>>,
+    /// Whether the loop started its task ahead of others.
+    ahead: Cell<bool>,
     /// The spans that the task is in.
     spans: Spans,
     /// Links the fiber into the inbox or queue that holds it.
@@ -271,6 +273,7 @@ impl FiberRef {
             place: Cell::new(0),
             hold: Cell::new(Hold::Not),
             outer: Cell::new(None),
+            ahead: Cell::new(false),
             spans: Spans::new(),
             link: AtomicPtr::new(ptr::null_mut()),
             home: NonNull::from(worker),
@@ -337,6 +340,12 @@ impl FiberRef {
     pub(super) fn idle<'a>(self) -> &'a Cell<Option<Self>> {
         // SAFETY: a reference to a fiber is held only while the fiber is not retired.
         unsafe { &(*self.0.as_ptr()).idle }
+    }
+
+    /// Whether the loop started its task ahead of what the worker had begun.
+    pub(super) fn is_ahead<'a>(self) -> &'a Cell<bool> {
+        // SAFETY: a reference to a fiber is held only while the fiber is not retired.
+        unsafe { &(*self.0.as_ptr()).ahead }
     }
 
     #[inline]

@@ -56,6 +56,10 @@ pub(crate) struct Worker {
     tended: Cell<u32>,
     /// After how many direct starts the next look for others is due, at the fork after them.
     forks_to_look: AtomicU32,
+    /// At how many such looks work from outside has waited since it last had its turn.
+    looks_for_outside: Cell<u32>,
+    /// Live tasks from outside that were started ahead of what this worker had begun.
+    ahead: Cell<u32>,
     counters: Counters,
     /// Ready fibers that the loop has resumed in a row.
     ready_in_a_row: Cell<u8>,
@@ -76,8 +80,8 @@ pub(crate) struct Worker {
 enum Turn {
     NewTask,
     Yielded,
-    /// Work from outside, and then yielded fibers.
-    Others,
+    /// Work from outside, or else yielded fibers.
+    Outside,
 }
 
 impl Worker {
@@ -98,6 +102,8 @@ impl Worker {
             yields: Cell::new(1),
             tended: Cell::new(0),
             forks_to_look: AtomicU32::new(fork::FORKS_PER_LOOK),
+            looks_for_outside: Cell::new(0),
+            ahead: Cell::new(0),
             counters: Counters::default(),
             ready_in_a_row: Cell::new(0),
             turn: Cell::new(Turn::NewTask),

@@ -42,6 +42,23 @@ fn a_submitted_task_gets_in_between_the_maps_of_a_loop() {
 }
 
 #[test]
+fn a_submitted_task_gets_in_between_the_maps_of_several_loops_on_each_worker() {
+    within_deadline(|| {
+        for workers in WORKERS {
+            let executor = fibers(workers);
+            let flag = Arc::new(Flag::new());
+            let submit = |task: fn(&Flag)| {
+                let flag = Arc::clone(&flag);
+                executor.submit(move || task(&flag))
+            };
+            let loops: Vec<_> = (0..4 * workers).map(|_| submit(map_until)).collect();
+            submit(Flag::raise).join().unwrap();
+            loops.into_iter().for_each(|map_loop| map_loop.join().unwrap());
+        }
+    });
+}
+
+#[test]
 fn a_task_that_yielded_gets_in_between_the_maps_of_a_loop() {
     within_deadline(|| {
         for workers in WORKERS {

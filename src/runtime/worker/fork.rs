@@ -92,21 +92,38 @@ impl Worker {
         self.forks_to_look.store(self.forks_to_look.load(Ordering::Relaxed) - 1, Ordering::Relaxed);
     }
 
-    /// Lets work from outside, and fibers that have yielded, have a turn: a task that forks in a loop would keep them waiting for
-    /// ever.
+    /// Lets work from outside, or a fiber that has yielded, have a turn: a task that forks in a loop would keep them waiting for
+    /// ever. What was handed over may wait, as it would in the deque: to start it here, while the newer tasks that fork are
+    /// interrupted, would hold one more chain of fibers each time.
     #[cold]
     #[inline(never)]
     fn look_for_others(&self) {
         self.counters.direct_starts.add(u64::from(FORKS_PER_LOOK));
         self.forks_to_look.store(FORKS_PER_LOOK, Ordering::Relaxed);
-        if self.nest.is_none() && (!self.yielded.is_empty() || self.is_anything_brought()) {
-            self.turn.set(Turn::Others);
-            self.yielded.push(self.current_fiber());
-            self.suspend();
+        if self.nest.is_none() {
+            let is_turn_of_outside = self.is_turn_of_outside();
+            if is_turn_of_outside || !self.yielded.is_empty() {
+                self.turn.set(if is_turn_of_outside { Turn::Outside } else { Turn::Yielded });
+                self.yielded.push(self.current_fiber());
+                self.suspend();
+            }
         }
         if self.fibers.is_large() {
             self.fibers.tend(self);
         }
+    }
+
+    /// Whether work from outside waits and has its turn at this look: at each, or at every second while one task from outside that
+    /// was started so has not ended, at every fourth while there are two, and so on. Otherwise all that was ever submitted would be
+    /// under way at the same time, and hold its fibers; so it is as many tasks as the time they take has doublings.
+    fn is_turn_of_outside(&self) -> bool {
+        if self.shared.injector.is_empty() {
+            return false;
+        }
+        let looks = self.looks_for_outside.get().saturating_add(1);
+        let is_turn = looks.checked_shr(self.ahead.get()).is_some_and(|turns| turns > 0);
+        self.looks_for_outside.set(if is_turn { 0 } else { looks });
+        is_turn
     }
 
     /// Runs a batch whose first task is not handed to a child directly, because a ready fiber goes first, or unwinds because the running

@@ -20,6 +20,8 @@ const READY_IN_A_ROW: u8 = 64;
 pub(super) enum Next {
     Resume(FiberRef),
     Start(NonNull<Header>, usize),
+    /// Starts a task from outside ahead of what this worker has begun.
+    StartAhead(NonNull<Header>, usize),
 }
 
 impl Worker {
@@ -28,6 +30,7 @@ impl Worker {
         current::enter_worker(self, || {
             while let Some(next) = self.next() {
                 self.counters.switches.add(1);
+                let is_ahead = matches!(next, Next::StartAhead(..));
                 let (mut fiber, mut step) = match next {
                     Next::Resume(fiber) => {
                         fiber.idle().set(self.fibers.noted().get());
@@ -35,8 +38,10 @@ impl Worker {
                         // SAFETY: the fiber was ready or yielded, and this is the loop.
                         (fiber, unsafe { fiber.resume() })
                     }
-                    Next::Start(batch, first) => match self.fibers.first(self) {
+                    Next::Start(batch, first) | Next::StartAhead(batch, first) => match self.fibers.first(self) {
                         Some(fiber) => {
+                            fiber.is_ahead().set(is_ahead);
+                            self.ahead.set(self.ahead.get() + u32::from(is_ahead));
                             // SAFETY: the fiber is idle and of this worker; the task was claimed and has not arrived.
                             unsafe { fiber.begin_for_loop(batch, first) };
                             self.set_current(fiber);
@@ -60,6 +65,7 @@ impl Worker {
                 self.current.set(None);
                 if step.ended().is_some() {
                     self.fibers.noted().set(Some(fiber));
+                    self.ahead.set(self.ahead.get() - u32::from(fiber.is_ahead().take()));
                     if self.fibers.is_large() {
                         self.tend_fibers();
                     }
@@ -98,10 +104,11 @@ impl Worker {
                 return Some(next);
             }
             let turn = self.turn.replace(Turn::NewTask);
-            if turn == Turn::Others
-                && let Some(job) = self.take_injected()
+            if turn == Turn::Outside
+                && let Some(job) = self.take_from_outside()
             {
-                return Some(self.begin(job));
+                let (batch, first) = self.split_first(job);
+                return Some(Next::StartAhead(batch, first));
             }
             if turn == Turn::NewTask || self.yielded.is_empty() {
                 if let Some((batch, idx)) = self.deque.pop() {
@@ -140,10 +147,16 @@ impl Worker {
 
     /// Makes a job from elsewhere this worker's own: starts its first task, and leaves the others where thieves see them.
     pub(super) fn begin(&self, job: Job<Header>) -> Next {
+        let (batch, first) = self.split_first(job);
+        Next::Start(batch, first)
+    }
+
+    /// See [`begin`](Self::begin).
+    fn split_first(&self, job: Job<Header>) -> (NonNull<Header>, usize) {
         let Job { batch, tasks } = job;
         if tasks.len() > 1 {
             self.push(Job { batch, tasks: tasks.start + 1..tasks.end });
         }
-        Next::Start(batch, tasks.start)
+        (batch, tasks.start)
     }
 }

@@ -79,7 +79,7 @@ fn wait_after(regrets: u32) -> Duration {
 impl Worker {
     /// Takes a job from outside, or one that a worker handed to whoever searches.
     pub(super) fn take_injected(&self) -> Option<Job<Header>> {
-        if let Some(job) = take_from(&self.shared.injector) {
+        if let Some(job) = self.take_from_outside() {
             return Some(job);
         }
         if let Some(job) = take_from(&self.shared.handed) {
@@ -87,6 +87,11 @@ impl Worker {
             return Some(job);
         }
         self.shared.kin.take()
+    }
+
+    /// Takes a job from outside.
+    pub(super) fn take_from_outside(&self) -> Option<Job<Header>> {
+        take_from(&self.shared.injector)
     }
 
     fn note_catch(&self, means: Means) {

@@ -343,9 +343,8 @@ impl FiberRef {
     }
 
     /// Whether the loop started its task ahead of what the worker had begun.
-    pub(super) fn is_ahead<'a>(self) -> &'a Cell<bool> {
-        // SAFETY: a reference to a fiber is held only while the fiber is not retired.
-        unsafe { &(*self.0.as_ptr()).ahead }
+    pub(super) fn is_ahead(&self) -> &Cell<bool> {
+        &self.get().ahead
     }
 
     #[inline]

@@ -199,7 +199,7 @@ fn threads_that_submit_and_tasks_that_fork_share_the_workers() {
                 }
             });
             let expected = (0..4).flat_map(|thread| (0..each).map(move |round| tree_inline(thread * 1_000 + round, 3)));
-            assert_eq!(sum.into_inner(), expected.sum());
+            assert_eq!(sum.into_inner(), expected.sum::<u64>());
         });
     });
 }

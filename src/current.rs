@@ -62,9 +62,16 @@ impl Place {
 
     /// Reads the thread-local by value. A caller may keep its address in a register while it suspends: a started fiber never
     /// changes thread, so the address stays right.
-    #[inline]
+    #[inline(always)]
     fn here() -> Self {
         HERE.get()
+    }
+
+    /// The worker at the address that the word is, if it is one.
+    #[inline(always)]
+    fn worker(self) -> Option<NonNull<Worker>> {
+        // SAFETY: even words are addresses of workers, which are not null.
+        self.0.addr().is_multiple_of(2).then(|| unsafe { NonNull::new_unchecked(self.0.cast_mut().cast()) })
     }
 
     fn set(self) {
@@ -78,14 +85,18 @@ impl Place {
 /// The context of the running task; `None` outside any. To be used before the task ends.
 #[inline]
 pub(crate) fn context<'e>() -> Option<Context<'e>> {
-    let Place(word) = Place::here();
-    if word.addr().is_multiple_of(2) {
-        // SAFETY: even words are addresses of workers, which are not null.
-        Some(Context::Fibers(unsafe { NonNull::new_unchecked(word.cast_mut().cast()) }))
-    } else {
+    let place = Place::here();
+    match place.worker() {
+        Some(worker) => Some(Context::Fibers(worker)),
         // SAFETY: null, or the address of a context, which outlives the time it is current; the copy is made at once.
-        unsafe { word.wrapping_byte_sub(1).cast::<Context<'e>>().as_ref() }.copied()
+        None => unsafe { place.0.wrapping_byte_sub(1).cast::<Context<'e>>().as_ref() }.copied(),
     }
+}
+
+/// The worker that runs the calling task, if it is one of the fiber runtime.
+#[inline(always)] // The first thing that a map asks.
+pub(crate) fn home() -> Option<NonNull<Worker>> {
+    Place::here().worker()
 }
 
 /// Calls `f`, which belongs to no task, in the loop of a worker: what it maps runs in order, and what it waits for blocks the

@@ -138,7 +138,7 @@ pub trait ExecutorExt: Executor {
         R: Send,
         F: Fn(T) -> R + Sync,
     {
-        map_on(self, f, data, Origin::new(Location::caller(), type_name::<F>))
+        map_on(self, f, data, Origin::new(Location::caller(), Some(type_name::<F>)))
     }
 
     /// Calls `f` on every tuple, spread over its parameters, in parallel, and returns the results in input order.
@@ -154,7 +154,7 @@ pub trait ExecutorExt: Executor {
         R: Send,
         F: Spread<A, R> + Sync,
     {
-        map_on(self, |args| f.call(args), args, Origin::new(Location::caller(), type_name::<F>))
+        map_on(self, |args| f.call(args), args, Origin::new(Location::caller(), Some(type_name::<F>)))
     }
 
     /// The map as a value, to be given a policy and then run: see [`TaskMap`].
@@ -192,7 +192,7 @@ pub trait ExecutorExt: Executor {
         F: FnOnce() -> R + Send,
         R: Send,
     {
-        once_by(f, Origin::new(Location::caller(), type_name::<F>), |batch| {
+        once_by(f, Origin::new(Location::caller(), Some(type_name::<F>)), |batch| {
             // SAFETY: `once_by` keeps the batch in place; the bounds above make the task fit for another thread.
             unsafe { batch::run_on(self, batch) };
         })
@@ -206,7 +206,7 @@ pub trait ExecutorExt: Executor {
         F: FnOnce() -> R + Send + 'static,
         R: Send + 'static,
     {
-        let (task, handle) = DetachedTask::new(f, Origin::new(Location::caller(), type_name::<F>));
+        let (task, handle) = DetachedTask::new(f, Origin::new(Location::caller(), Some(type_name::<F>)));
         self.spawn(task);
         handle
     }
@@ -222,7 +222,7 @@ where
     R: Send,
     F: Fn(T) -> R + Sync,
 {
-    map_by(f, data, origin, |batch, _| {
+    map_by(f, data, origin, |batch| {
         // SAFETY: `map_by` keeps the batch in place; the bounds above make the tasks fit for other threads.
         unsafe { batch::run_on(executor, batch) };
     })

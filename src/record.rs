@@ -96,7 +96,7 @@ impl Record {
     /// Notes that tasks from `origin` run, the task `idx` first. It outlives them.
     #[inline]
     pub(crate) fn begin(&self, origin: &Origin, idx: usize) {
-        self.control.store(origin.control.cast_mut(), Ordering::Relaxed);
+        self.control.store(origin.control().cast_mut(), Ordering::Relaxed);
         self.idx.store(idx, Ordering::Relaxed);
         // A handler on this thread that sees the origin sees what it says.
         compiler_fence(Ordering::Release);
@@ -222,11 +222,11 @@ impl Record {
         let origin = unsafe { self.origin.load(Ordering::Relaxed).as_ref() }?;
         // SAFETY: a label outlives the call of `govern` that set it.
         let label = unsafe { self.label.load(Ordering::Relaxed).as_ref() };
-        let function = label.map_or(origin.function, |label| label.function);
+        let function = label.map_or_else(|| origin.function(), |label| (label.function)());
         let name = label.and_then(|label| label.name);
         let idx = if label.is_some() { &self.labelled_idx } else { &self.idx };
-        let step = PathStep::new(origin.site, name, function(), idx.load(Ordering::Relaxed));
-        Some((step, NonNull::new(origin.parent.cast_mut())))
+        let step = PathStep::new(origin.site, name, function, idx.load(Ordering::Relaxed));
+        Some((step, NonNull::new(origin.parent().cast_mut())))
     }
 
     /// What tells the task from others that have not ended.
@@ -248,10 +248,10 @@ impl Record {
             // SAFETY: see `begin`.
             let origin = unsafe { record.origin.load(Ordering::Relaxed).as_ref() };
             // SAFETY: a control outlives the tasks that it stops.
-            let control = origin.and_then(|origin| unsafe { origin.control.as_ref() });
+            let control = origin.and_then(|origin| unsafe { origin.control().as_ref() });
             see(record.address(), control);
             // SAFETY: see `Origin::parent`.
-            next = origin.and_then(|origin| unsafe { origin.parent.as_ref() });
+            next = origin.and_then(|origin| unsafe { origin.parent().as_ref() });
         }
     }
 

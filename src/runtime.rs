@@ -27,6 +27,7 @@ mod tally;
 pub(crate) mod wait;
 mod watchdog;
 mod worker;
+mod yield_ring;
 
 pub(crate) use calls::{RuntimeFeed, is_at_home, open_at_home, run_at_home};
 pub(crate) use fiber::{FiberRef, Habit, Served};

@@ -142,7 +142,7 @@ impl<'scope> Scope<'scope, '_> {
         F: FnOnce() -> R + Send + 'scope,
         R: Send + 'scope,
     {
-        self.spawn_from(Origin::new(Location::caller(), type_name::<F>), f)
+        self.spawn_from(Origin::new(Location::caller(), Some(type_name::<F>)), f)
     }
 
     /// As [`spawn`](Self::spawn), for a task that comes from elsewhere.

@@ -49,7 +49,7 @@ where
     R: Send,
     F: Fn(T) -> R + Sync,
 {
-    map_here(f, data, Origin::new(Location::caller(), type_name::<F>))
+    map_here(f, data, Origin::new(Location::caller(), Some(type_name::<F>)))
 }
 
 /// A map that runs where the calling task runs.
@@ -61,9 +61,9 @@ where
     R: Send,
     F: Fn(T) -> R + Sync,
 {
-    map_by(f, data, origin, |batch, len| {
+    map_by(f, data, origin, |batch| {
         // SAFETY: `map_by` keeps the batch in place; the bounds above make the tasks fit for other threads.
-        unsafe { run_here::<0>(batch, len) };
+        unsafe { run_here(batch) };
     })
 }
 
@@ -119,7 +119,7 @@ where
     R: Send,
     F: Spread<A, R> + Sync,
 {
-    map_here(|args| f.call(args), args, Origin::new(Location::caller(), type_name::<F>))
+    map_here(|args| f.call(args), args, Origin::new(Location::caller(), Some(type_name::<F>)))
 }
 
 /// Calls `f` as one child task and returns its result.
@@ -140,9 +140,9 @@ where
     F: FnOnce() -> R + Send,
     R: Send,
 {
-    once_by(f, Origin::new(Location::caller(), type_name::<F>), |batch| {
+    once_by(f, Origin::new(Location::caller(), Some(type_name::<F>)), |batch| {
         // SAFETY: `once_by` keeps the batch in place; the bounds above make the task fit for another thread.
-        unsafe { run_here::<1>(batch, 1) };
+        unsafe { run_one_here(batch) };
     })
 }
 
@@ -177,9 +177,9 @@ where
     RB: Send,
 {
     let tasks = BothTasks { first: OnceTask::new(a), second: OnceTask::new(b) };
-    let mut siblings = Siblings::new(2, tasks, Origin::new(Location::caller(), || ""));
+    let mut siblings = Siblings::new(2, tasks, Origin::new(Location::caller(), None));
     // SAFETY: the batch stays in place until the call returns; the bounds above make the tasks fit for other threads.
-    unsafe { run_here::<2>(siblings.header(), 2) };
+    unsafe { run_two_here(siblings.header()) };
     let BothTasks { first, second } = siblings.ended();
     // SAFETY: `run_here` returns when all tasks have ended, and `ended` when none has failed.
     let a = unsafe { first.take_result() };
@@ -217,28 +217,70 @@ pub fn yield_now() {
 /// # Safety
 ///
 /// - The batch stays in place until the call returns, and nobody else knows it.
-/// - It has `len` tasks, which may run on other threads.
+/// - Its tasks may run on other threads.
+#[inline(never)] // So a task that does not fork need not save the registers that a switch takes.
+unsafe fn run_here(batch: NonNull<Header>) {
+    // SAFETY: as the caller says.
+    unsafe { run_of::<0>(batch) }
+}
+
+/// As [`run_here`], for a batch of one task.
+///
+/// # Safety
+///
+/// As there.
+#[inline(never)] // As there.
+unsafe fn run_one_here(batch: NonNull<Header>) {
+    // SAFETY: as the caller says.
+    unsafe { run_of::<1>(batch) }
+}
+
+/// As [`run_here`], for a batch of two tasks.
+///
+/// # Safety
+///
+/// As there.
+#[inline(never)] // As there.
+unsafe fn run_two_here(batch: NonNull<Header>) {
+    // SAFETY: as the caller says.
+    unsafe { run_of::<2>(batch) }
+}
+
+/// See [`run_here`]. `LEN` is the length of the batch, for the compiler to know it, or zero.
 #[inline(always)] // One return less per level of a nest.
-unsafe fn run_here<const LEN: usize>(batch: NonNull<Header>, len: usize) {
+unsafe fn run_of<const LEN: usize>(batch: NonNull<Header>) {
+    if let Some(worker) = current::home() {
+        // SAFETY: a worker outlives its fibers, and the caller runs on one of them.
+        let worker = unsafe { worker.as_ref() };
+        // SAFETY: as the caller says.
+        unsafe { worker.fork::<LEN>(batch) };
+    } else {
+        // SAFETY: as the caller says.
+        unsafe { run_elsewhere(batch) };
+    }
+}
+
+/// As [`run_here`], where that is not on a fiber.
+///
+/// # Safety
+///
+/// As there.
+#[cold]
+#[inline(never)]
+unsafe fn run_elsewhere(batch: NonNull<Header>) {
     match current::context() {
-        Some(Context::Fibers(worker)) => {
-            // SAFETY: a worker outlives its fibers, and the caller runs on one of them.
-            let worker = unsafe { worker.as_ref() };
-            // SAFETY: as the caller says.
-            unsafe { worker.fork::<LEN>(batch, len) };
-        }
         Some(Context::Backend { executor, .. }) => {
             // SAFETY: as the caller says.
             unsafe { batch::run_on(executor, batch) };
         }
         // SAFETY: as the caller says.
-        Some(Context::Lent { .. }) | None => unsafe { batch::run_on(global(), batch) },
+        Some(Context::Fibers(_) | Context::Lent { .. }) | None => unsafe { batch::run_on(global(), batch) },
     }
 }
 
 /// A map whose batch is run by `run`.
 #[inline]
-pub(crate) fn map_by<T, R, F, I>(f: F, data: I, origin: Origin, run: impl FnOnce(NonNull<Header>, usize)) -> Vec<R>
+pub(crate) fn map_by<T, R, F, I>(f: F, data: I, origin: Origin, run: impl FnOnce(NonNull<Header>)) -> Vec<R>
 where
     I: IntoIterator<Item = T>,
     F: Fn(T) -> R,
@@ -251,7 +293,7 @@ where
         return Vec::new();
     }
     let mut siblings = Siblings::new(len, MapTasks::new(f, items), origin);
-    run(siblings.header(), len);
+    run(siblings.header());
     // SAFETY: `run` returns when all tasks have ended, and `ended` when none has failed.
     unsafe { siblings.ended().take_results() }
 }

@@ -37,7 +37,8 @@ pub(crate) struct Header {
     origin: UnsafeCell<Origin>,
     /// The caller is in it until the batch ends.
     pub(super) span: MapSpan,
-    /// The failures so far, latest first, each linked to the one before. Only the parent takes any away.
+    /// The failures so far, latest first, each linked to the one before. Only the parent takes any away, and sees that none is
+    /// left: a destructor would be in the way of every call.
     failures: AtomicPtr<Failure>,
 }
 
@@ -289,9 +290,8 @@ impl Header {
         !self.failures.get_mut().is_null()
     }
 
-    #[cold]
-    #[inline(never)]
-    fn drop_failures(&mut self) {
+    /// Drops the failures, for a parent that unwinds after the join without having asked for them.
+    pub(super) fn drop_failures(&mut self) {
         drop_quietly(self.take_cause());
     }
 
@@ -311,16 +311,6 @@ impl Header {
         let first = failures.next().map(|failure| failure.cause);
         failures.for_each(drop_quietly);
         first
-    }
-}
-
-impl Drop for Header {
-    /// Drops the failures that nobody asked for.
-    #[inline]
-    fn drop(&mut self) {
-        if self.has_failures() {
-            self.drop_failures();
-        }
     }
 }
 

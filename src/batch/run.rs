@@ -77,6 +77,10 @@ unsafe fn hand_to<E: Executor + ?Sized>(executor: &E, header: NonNull<Header>) {
         let arrival = unsafe { Header::count_down(header, 1) };
         arrival == Arrival::Last
     };
+    if joined && outcome.is_err() {
+        // SAFETY: all have arrived, so the batch is the parent's alone.
+        unsafe { &mut *header.as_ptr() }.drop_failures();
+    }
     if let Err(payload) = outcome {
         panic::resume_unwind(payload);
     }

@@ -17,7 +17,14 @@ pub(crate) struct Siblings<B> {
     tasks: B,
 }
 
-/// What a loop over tasks left undone.
+/// How far a run of tasks has come.
+struct Progress {
+    /// The task that was claimed last.
+    idx: usize,
+    ended: usize,
+}
+
+/// What a run of tasks left undone.
 enum Left {
     Nothing,
     /// The task that it has just claimed, because the batch is abandoned.
@@ -82,58 +89,112 @@ impl<B: Tasks> Siblings<B> {
     ///
     /// # Safety
     ///
-    /// `first` and all that `next` gives are claimed indices of this batch.
+    /// `first` and all that `next` gives are claimed indices of this batch, and of two tasks `next` gives the second or none.
     #[inline]
     unsafe fn run(&self, first: usize, record: &Record, next: impl Fn() -> Option<usize> + Copy) -> usize {
-        // SAFETY: the batch is shared by now.
-        let origin = unsafe { self.header.origin() };
-        let mut ended = 0;
-        let mut idx = first;
+        let mut at = Progress { idx: first, ended: 0 };
         let outcome = panic::catch_unwind(AssertUnwindSafe(|| {
+            if B::LEN == Some(2) && first == 0 {
+                // One after the other, rather than by a loop that finds out each time which of them it is.
+                // SAFETY: claimed, says the caller.
+                unsafe { self.run_task(0) };
+                if let Some(left) = self.go_on(&mut at, record, next) {
+                    return left;
+                }
+                // SAFETY: claimed, says the caller.
+                unsafe { self.run_task(1) };
+                at.ended += 1;
+                return Left::Nothing;
+            }
             loop {
-                {
-                    let _span = self.header.span.task(origin, idx);
-                    // SAFETY: claimed, says the caller.
-                    unsafe { self.tasks.run_task(idx) };
-                }
-                ended += 1;
-                // A job ends with the last task of the batch, or somebody else has the tasks after its end. Another
-                // job of the batch, if this worker has one, is left to the loop.
-                if idx + 1 == B::LEN.unwrap_or(self.header.len()) {
-                    return Left::Nothing;
-                }
-                let Some(claimed) = next() else {
-                    return Left::Nothing;
-                };
-                idx = claimed;
-                record.set_idx(idx);
-                // One look at both words, for most batches have neither a failure nor a control.
-                if self.header.failure_address() | origin.control_address() != 0 && self.header.is_abandoned() {
-                    return Left::Claimed;
+                // SAFETY: claimed, says the caller.
+                unsafe { self.run_task(at.idx) };
+                if let Some(left) = self.go_on(&mut at, record, next) {
+                    return left;
                 }
             }
         }));
         let payload = match outcome {
-            Ok(Left::Nothing) => return ended,
+            Ok(Left::Nothing) => return at.ended,
             Ok(Left::Claimed) => None,
             Err(payload) => Some(payload),
         };
         // A copy, so that what it has captured may stay in registers above.
         let mut next = next;
-        ended + self.header.give_up(idx, payload, record, &mut next)
+        at.ended + self.header.give_up(at.idx, payload, record, &mut next)
+    }
+
+    /// Runs a task.
+    ///
+    /// # Safety
+    ///
+    /// `idx` is claimed.
+    #[inline]
+    unsafe fn run_task(&self, idx: usize) {
+        // SAFETY: the batch is shared by now.
+        let _span = self.header.span.task(unsafe { self.header.origin() }, idx);
+        // SAFETY: claimed, says the caller.
+        unsafe { self.tasks.run_task(idx) };
+    }
+
+    /// Counts a task that has ended and claims the next by `next`. Returns what is left when there is none to run.
+    #[inline]
+    fn go_on(&self, at: &mut Progress, record: &Record, next: impl FnOnce() -> Option<usize>) -> Option<Left> {
+        at.ended += 1;
+        // A job ends with the last task of the batch, or somebody else has the tasks after its end. Another
+        // job of the batch, if this worker has one, is left to the loop.
+        if at.idx + 1 == B::LEN.unwrap_or(self.header.len()) {
+            return Some(Left::Nothing);
+        }
+        let Some(claimed) = next() else {
+            return Some(Left::Nothing);
+        };
+        at.idx = claimed;
+        record.set_idx(claimed);
+        // SAFETY: the batch is shared by now.
+        let control = unsafe { self.header.origin() }.control_address();
+        // One look at both words, for most batches have neither a failure nor a control.
+        let is_abandoned = self.header.failure_address() | control != 0 && self.header.is_abandoned();
+        is_abandoned.then_some(Left::Claimed)
+    }
+
+    /// Runs a task that nothing of the same job follows. Returns how many ended, which is one.
+    ///
+    /// # Safety
+    ///
+    /// `idx` is claimed, and the record has begun with it.
+    #[inline(never)]
+    unsafe fn run_alone(&self, idx: usize, record: &Record) -> usize {
+        // SAFETY: claimed, says the caller.
+        unsafe { self.run(idx, record, || None) }
     }
 }
 
 /// See [`Header::serve`].
 unsafe fn serve<B: Tasks>(batch: NonNull<Header>, fiber: FiberRef, habit: Habit) -> Served {
     let mut batch = batch;
+    let mut first = fiber.first();
+    if B::LEN.is_some() {
+        if first > 0 {
+            // SAFETY: as below. There are two at most, so this is the last.
+            let siblings = unsafe { batch.cast::<Siblings<B>>().as_ref() };
+            // SAFETY: the first task is claimed, and the fiber has begun with it.
+            return Served::Ended(unsafe { siblings.run_alone(first, fiber.record()) });
+        }
+        // Said once more for the compiler.
+        first = 0;
+    }
     loop {
         let siblings = batch.cast::<Siblings<B>>();
         // SAFETY: the table was made for `B`, or for a type whose `serve` is the same code, which would do the same; and the batch is
         // live until somebody arrives for the first task.
         let siblings = unsafe { siblings.as_ref() };
+        let next = move || match B::LEN {
+            Some(2) => fiber.claim_last_of(batch).then_some(1),
+            _ => fiber.claim_next_of(batch),
+        };
         // SAFETY: the first task is claimed, and the deque gives each index of a batch once.
-        let ended = unsafe { siblings.run(fiber.first(), fiber.record(), move || fiber.claim_next_of(batch)) };
+        let ended = unsafe { siblings.run(first, fiber.record(), next) };
         if habit == Habit::Mixed {
             return Served::Ended(ended);
         }
@@ -144,6 +205,8 @@ unsafe fn serve<B: Tasks>(batch: NonNull<Header>, fiber: FiberRef, habit: Habit)
             Some(next) if ptr::fn_addr_eq(unsafe { next.as_ref() }.kind(), serve::<B> as Serve) => batch = next,
             _ => return Served::Resumed(input),
         }
+        // A parent starts its child with that one.
+        first = 0;
     }
 }
 
@@ -157,7 +220,7 @@ unsafe fn run_one<B: Tasks>(batch: NonNull<Header>, idx: usize, record: &Record)
     if siblings.header.is_abandoned() {
         siblings.header.give_up(idx, None, record, &mut || None);
     } else {
-        // SAFETY: `idx` is claimed.
-        unsafe { siblings.run(idx, record, || None) };
+        // SAFETY: `idx` is claimed, and the record has begun with it.
+        unsafe { siblings.run_alone(idx, record) };
     }
 }

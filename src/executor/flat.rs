@@ -127,7 +127,7 @@ impl Executor for Flat {
         let call = self.in_hand.enter_or_panic(batch.level() > 0);
         let tasks = iter::from_fn(|| batch.next_task());
         if batch.level() == self.level {
-            let origin = Origin::new(Location::caller(), || "").show(Shown::NEVER);
+            let origin = Origin::new(Location::caller(), None).show(Shown::NEVER);
             map_on(&*self.pool, |task: Task<'_>| task.run(self), tasks, origin);
         } else {
             tasks.for_each(|task| task.run(self));

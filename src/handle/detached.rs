@@ -113,7 +113,7 @@ impl DetachedTask {
     /// A task whose result nobody wants, and which does not panic.
     #[track_caller]
     pub(crate) fn without_handle<F: FnOnce() + Send + 'static>(f: F) -> Self {
-        Self::new(f, Origin::new(Location::caller(), type_name::<F>).show(Shown::NEVER)).0
+        Self::new(f, Origin::new(Location::caller(), Some(type_name::<F>)).show(Shown::NEVER)).0
     }
 
     /// How many batches and scopes of the same executor enclose the task: 0 for one that was submitted.

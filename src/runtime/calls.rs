@@ -72,7 +72,7 @@ pub(crate) fn run_at_home(owner: usize, batch: &Batch<'_>) -> bool {
     }
     let header = batch.claim_all();
     // SAFETY: the batch is live until `run_batch` returns, and claiming all of it leaves nobody else to know it.
-    unsafe { worker.fork::<0>(header, batch.len()) };
+    unsafe { worker.fork::<0>(header) };
     batch.note_joined();
     true
 }

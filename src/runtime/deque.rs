@@ -208,7 +208,13 @@ impl<B> Deque<B> {
     /// Whether the owner has nothing to take. Never wrongly `true`.
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.newest.get() == self.first.get()
+        self.bytes_in_use() == 0
+    }
+
+    /// The size of the slots in use; zero if the owner has nothing to take: a word, so that one branch can look at this and at more.
+    #[inline]
+    pub(crate) fn bytes_in_use(&self) -> usize {
+        self.newest.get().addr().get() - self.first.get().addr().get()
     }
 
     /// Adds the job as the newest.
@@ -272,6 +278,25 @@ impl<B> Deque<B> {
     #[inline]
     pub(crate) fn pop_of(&self, batch: NonNull<B>) -> Option<usize> {
         let newest = self.newest.get();
+        let position = self.claim_of(newest, batch)?;
+        Some(self.take(newest, position))
+    }
+
+    /// As [`pop_of`](Self::pop_of), of a batch that has one unstarted task in this deque, or none. Returns whether the owner has it.
+    #[inline]
+    pub(crate) fn pop_last_of(&self, batch: NonNull<B>) -> bool {
+        let newest = self.newest.get();
+        let Some(position) = self.claim_of(newest, batch) else {
+            return false;
+        };
+        debug_assert_eq!(position, self.base_of(newest), "the last task of a job");
+        self.drop_newest(newest);
+        true
+    }
+
+    /// Claims the highest position if it belongs to `batch`, unless a thief seems to have it.
+    #[inline]
+    fn claim_of(&self, newest: NonNull<Slot<B>>, batch: NonNull<B>) -> Option<usize> {
         // SAFETY: see `newest`.
         if unsafe { newest.as_ref() }.batch.load(Ordering::Relaxed) != batch.as_ptr() {
             return None;
@@ -284,7 +309,7 @@ impl<B> Deque<B> {
             shared.tail.store(position + 1, Ordering::Release);
             return None;
         }
-        Some(self.take(newest, position))
+        Some(position)
     }
 
     /// Takes what a thief would, the older half of the oldest job.
@@ -316,13 +341,25 @@ impl<B> Deque<B> {
     /// Takes `position`, which is the owner's, from the newest slot. Gives the index of the task.
     #[inline]
     fn take(&self, newest: NonNull<Slot<B>>, position: usize) -> usize {
-        // SAFETY: see `newest`.
-        let slot = unsafe { newest.as_ref() };
-        if position == slot.base.load(Ordering::Relaxed) {
-            // SAFETY: a slot in use is not the first, so the one before it lies within the allocation.
-            self.newest.set(unsafe { newest.sub(1) });
+        if position == self.base_of(newest) {
+            self.drop_newest(newest);
         }
-        slot.key.load(Ordering::Relaxed) - position
+        // SAFETY: see `newest`.
+        unsafe { newest.as_ref() }.key.load(Ordering::Relaxed) - position
+    }
+
+    /// The lowest position of the newest slot.
+    #[inline]
+    fn base_of(&self, newest: NonNull<Slot<B>>) -> usize {
+        // SAFETY: see `newest`.
+        unsafe { newest.as_ref() }.base.load(Ordering::Relaxed)
+    }
+
+    /// Drops the newest slot, which is in use and all of whose positions have been taken.
+    #[inline]
+    fn drop_newest(&self, newest: NonNull<Slot<B>>) {
+        // SAFETY: a slot in use is not the first, so the one before it lies within the allocation.
+        self.newest.set(unsafe { newest.sub(1) });
     }
 
     /// Decides who gets `position`, which a thief has announced to take. Returns whether the owner does; if not, the deque

@@ -7,7 +7,7 @@
 //! |---|---|
 //! | idle | the fiber before it in the list of the home worker's idle fibers (see `fiber_pool`), or who runs there; its coroutine is suspended between two tasks |
 //! | running | the home worker's `current`, or, while it has resumed a child directly, that child's resumer chain |
-//! | suspended | the waiter of what it waits for, or the worker's queue of yielded fibers |
+//! | suspended | the waiter of what it waits for, or the worker's ring of yielded fibers |
 //! | ready | the home worker's inbox or its queue of ready fibers |
 //!
 //! Only the home worker's thread ever looks into a fiber or resumes it, with one exception: any thread may put a suspended
@@ -77,6 +77,8 @@ pub(crate) struct Fiber {
     spans: Spans,
     /// Links the fiber into the inbox or queue that holds it.
     link: AtomicPtr<Fiber>,
+    /// Links the fiber into the ring of those that have yielded. Used by the home worker's thread alone.
+    after: Cell<Option<FiberRef>>,
     home: NonNull<Worker>,
     home_index: usize,
     shared: NonNull<Shared>,
@@ -276,6 +278,7 @@ impl FiberRef {
             ahead: Cell::new(false),
             spans: Spans::new(),
             link: AtomicPtr::new(ptr::null_mut()),
+            after: Cell::new(None),
             home: NonNull::from(worker),
             home_index: worker.index(),
             shared: worker.shared_pointer(),
@@ -362,6 +365,13 @@ impl FiberRef {
     #[inline]
     pub(super) fn set_next(self, next: Option<Self>) {
         self.get().link.store(next.map_or(ptr::null_mut(), |next| next.0.as_ptr()), Ordering::Relaxed);
+    }
+
+    /// The fiber after this one in the ring of those that have yielded.
+    #[inline]
+    pub(super) fn after<'a>(self) -> &'a Cell<Option<Self>> {
+        // SAFETY: a reference to a fiber is held only while the fiber is not retired.
+        unsafe { &(*self.0.as_ptr()).after }
     }
 
     /// The fiber that an inbox gave out.

@@ -47,16 +47,4 @@ impl FiberQueue {
         }
         Some(first)
     }
-
-    /// Takes the first fiber and puts `fiber` last, unless the queue is empty.
-    #[inline]
-    pub(super) fn rotate(&self, fiber: FiberRef) -> Option<FiberRef> {
-        let last = self.last.get()?;
-        let first = last.next();
-        last.set_next(Some(fiber));
-        // If there was one fiber only, it has just been linked to `fiber`, which therefore makes a ring of its own.
-        fiber.set_next(first?.next());
-        self.last.set(Some(fiber));
-        first
-    }
 }

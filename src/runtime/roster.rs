@@ -137,7 +137,7 @@ impl Members {
             steals: counters.steals.get(),
             failed_steals: counters.failed_steals.get(),
             parks: counters.parks.get(),
-            switches: counters.switches.get() + worker.direct_starts(),
+            switches: counters.switches.get() + counters.direct_starts.get(),
             ready_resumes: counters.ready_resumes.get(),
             busy,
             searching,

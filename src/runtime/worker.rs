@@ -20,6 +20,7 @@ use super::fiber_pool::FiberPool;
 use super::fiber_queue::FiberQueue;
 use super::inbox::Inbox;
 use super::roster::Roster;
+use super::yield_ring::YieldRing;
 use super::{Call, RuntimeFeed, Shared, affinity};
 use crate::batch::Header;
 use crate::executor::Feed;
@@ -31,7 +32,7 @@ use search::Catches;
 use std::cell::Cell;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering, compiler_fence};
+use std::sync::atomic::{Ordering, compiler_fence};
 
 /// One worker of a runtime; lives on its thread.
 pub(crate) struct Worker {
@@ -48,14 +49,19 @@ pub(crate) struct Worker {
     /// Fibers that may go on, taken from the inbox or made ready by this thread.
     ready: FiberQueue,
     /// Fibers that let others go first.
-    yielded: FiberQueue,
-    /// Counts calls of `yield_now`. At zero, which it wraps to, the worker looks at other workers although fibers of its own
-    /// have yielded.
+    yielded: YieldRing,
+    /// Counts calls of `yield_now` that found nothing to switch to at once.
     yields: Cell<u8>,
+    /// Counts those that looked whether there is work from outside.
+    looks: Cell<u8>,
+    /// Whether the loop is to look at other workers although fibers of this one have yielded, and would be resumed.
+    is_time_to_search: Cell<bool>,
     /// Tasks that the loop has ended with many fibers.
     tended: Cell<u32>,
-    /// After how many direct starts the next look for others is due, at the fork after them.
-    forks_to_look: AtomicU32,
+    /// At which fork from here on a look for others is due.
+    forks_to_look: Cell<u32>,
+    /// What that was when the forks were last counted.
+    forks_counted: Cell<u32>,
     /// At how many such looks work from outside has waited since it last had its turn.
     looks_for_outside: Cell<u32>,
     /// Live tasks from outside that were started ahead of what this worker had begun.
@@ -98,10 +104,13 @@ impl Worker {
             deque,
             fibers,
             ready: FiberQueue::new(),
-            yielded: FiberQueue::new(),
-            yields: Cell::new(1),
+            yielded: YieldRing::new(),
+            yields: Cell::new(0),
+            looks: Cell::new(0),
+            is_time_to_search: Cell::new(false),
             tended: Cell::new(0),
-            forks_to_look: AtomicU32::new(fork::FORKS_PER_LOOK),
+            forks_to_look: Cell::new(fork::FORKS_PER_LOOK),
+            forks_counted: Cell::new(fork::FORKS_PER_LOOK),
             looks_for_outside: Cell::new(0),
             ahead: Cell::new(0),
             counters: Counters::default(),
@@ -150,13 +159,6 @@ impl Worker {
 
     pub(super) fn counters(&self) -> &Counters {
         &self.counters
-    }
-
-    /// Fibers that were resumed by another one directly, for a batch of its making.
-    pub(super) fn direct_starts(&self) -> u64 {
-        // ORDERING: Relaxed. It is only counted. If a look comes in between, some are missing or counted twice.
-        let to_look = self.forks_to_look.load(Ordering::Relaxed);
-        self.counters.direct_starts.get() + u64::from(fork::FORKS_PER_LOOK) - u64::from(to_look)
     }
 
     /// Counts tasks that have ended on this worker.

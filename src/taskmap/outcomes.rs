@@ -165,7 +165,7 @@ where
     fn outcomes(self, label: Label, limits: &Limits, ended: impl Fn(usize, &Outcome<R>) + Sync) -> Vec<Outcome<R>> {
         let Self { function, items, place, policy } = self;
         // Of the function of the policy's map, which may be another than this one.
-        let origin = Origin::new(policy.site, label.function).show(Shown::by_name(label.name));
+        let origin = Origin::new(policy.site, Some(label.function)).show(Shown::by_name(label.name));
         let (control, function) = (&**limits.control(), &function);
         let run = |(idx, item)| {
             let outcome = attempt(control, &label, idx, || function(item));

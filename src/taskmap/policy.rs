@@ -62,7 +62,7 @@ impl Policy {
 
     /// Where the tasks of a map of `F` come from.
     pub(super) fn origin<F>(&self) -> Origin {
-        Origin::new(self.site, type_name::<F>).show(Shown::by_name(self.name))
+        Origin::new(self.site, Some(type_name::<F>)).show(Shown::by_name(self.name))
     }
 
     pub(super) fn label<F>(&self) -> Label {
@@ -153,9 +153,9 @@ where
     F: Fn(T) -> R + Sync,
     P: Place,
 {
-    map_by(f, items, origin, |batch, len| match place.executor() {
+    map_by(f, items, origin, |batch| match place.executor() {
         // SAFETY: `map_by` keeps the batch in place; the bounds above make the tasks fit for other threads.
-        None => unsafe { run_here::<0>(batch, len) },
+        None => unsafe { run_here(batch) },
         // SAFETY: as above.
         Some(executor) => unsafe { batch::run_on(executor, batch) },
     })

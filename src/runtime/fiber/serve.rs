@@ -106,6 +106,13 @@ impl FiberRef {
         self.home().claim_next_of(batch)
     }
 
+    /// Claims the second task of a batch of two for the fiber, which runs and has claimed the first, if it is the worker's newest task
+    /// and nothing else goes first.
+    #[inline]
+    pub(crate) fn claim_last_of(self, batch: NonNull<Header>) -> bool {
+        self.home().claim_last_of(batch)
+    }
+
     /// Tells who has resumed the fiber, which runs, that so many tasks of the batch have ended, and suspends it until there is something
     /// new to do.
     ///

@@ -27,7 +27,7 @@ impl Step {
         Self(NonNull::without_provenance(NonZero::new(2 * ended + 3).expect("the word is odd")))
     }
 
-    /// The task has yielded, and `next` goes on. Who resumed the task does not see to that unless it is the loop, but
+    /// The task has yielded, and `next`, which is the worker's current fiber by now, goes on. Who resumed the task does not see to that unless it is the loop, but
     /// suspends with the same step.
     #[inline]
     pub(in crate::runtime) fn handed(next: FiberRef) -> Self {

@@ -18,7 +18,6 @@ use crate::runtime::fiber::{FiberRef, Step};
 use crate::spans;
 use crate::waiter::Waiter;
 use std::ptr::NonNull;
-use std::sync::atomic::Ordering;
 use std::thread;
 
 /// A worker whose tasks fork without end looks every so many forks whether others wait for their turn.
@@ -35,23 +34,23 @@ impl Worker {
     /// # Safety
     ///
     /// - The caller runs on a fiber of this worker, in no other context.
-    /// - The batch has `len` tasks, is live until the call returns, and nobody else knows it.
-    /// - `LEN` is `len`, for the compiler to know it, or zero.
-    #[inline(never)] // So a task that does not fork need not save the registers that a switch takes.
-    pub(crate) unsafe fn fork<const LEN: usize>(&self, batch: NonNull<Header>, len: usize) {
-        let len = if LEN == 0 { len } else { LEN };
+    /// - The batch is live until the call returns, and nobody else knows it.
+    /// - `LEN` is its length, for the compiler to know it, or zero.
+    #[inline(always)] // One return less per level of a nest.
+    pub(crate) unsafe fn fork<const LEN: usize>(&self, batch: NonNull<Header>) {
         if thread::panicking() {
             // SAFETY: as the caller says. A fiber never suspends while its thread unwinds.
             return unsafe { run_inline(batch) };
         }
-        if self.forks_to_look.load(Ordering::Relaxed) == 0 {
+        self.forks_to_look.set(self.forks_to_look.get() - 1);
+        if self.forks_to_look.get() == 0 {
             self.look_for_others();
         }
-        let parent = self.current_fiber();
+        // SAFETY: the caller runs on a fiber of this worker.
+        let parent = unsafe { self.current.get().unwrap_unchecked() };
         let control = parent.record().control_pointer();
         // One branch for two things that seldom are.
-        let is_plain = self.ready_word() | control.addr() == 0;
-        if !is_plain && (self.has_ready() || parent.record().stopped().is_some()) {
+        if self.ready_word() | control.addr() != 0 && self.is_held_up(parent) {
             // SAFETY: as the caller says.
             return unsafe { self.fork_without_child(batch) };
         }
@@ -61,6 +60,7 @@ impl Worker {
         };
         // SAFETY: live, says the caller.
         let header = unsafe { batch.as_ref() };
+        let len = if LEN == 0 { header.len() } else { LEN };
         // SAFETY: nobody else knows the batch.
         unsafe { header.origin_mut() }.set(parent.record(), control);
         // SAFETY: the child is idle and of this worker; the parent has not arrived.
@@ -68,7 +68,6 @@ impl Worker {
         if len > 1 {
             self.push(Job { batch, tasks: 1..len });
         }
-        self.count_direct_start();
         spans::leave(parent.spans());
         self.set_current(child);
         // SAFETY: it has just begun; the first task was not pushed, so it is this call's.
@@ -86,10 +85,16 @@ impl Worker {
         spans::come_back(parent.spans());
     }
 
-    /// Counts a child that is about to be resumed directly.
-    #[inline]
-    fn count_direct_start(&self) {
-        self.forks_to_look.store(self.forks_to_look.load(Ordering::Relaxed) - 1, Ordering::Relaxed);
+    /// Whether a ready fiber goes first, or the running task, which is the parent's, is to stop.
+    #[inline(never)]
+    fn is_held_up(&self, parent: FiberRef) -> bool {
+        self.has_ready() || parent.record().stopped().is_some()
+    }
+
+    /// Counts the forks since the latest look or count.
+    pub(super) fn count_forks(&self) {
+        self.counters.direct_starts.add(u64::from(self.forks_counted.get() - self.forks_to_look.get()));
+        self.forks_counted.set(self.forks_to_look.get());
     }
 
     /// Lets work from outside, or a fiber that has yielded, have a turn: a task that forks in a loop would keep them waiting for
@@ -98,8 +103,9 @@ impl Worker {
     #[cold]
     #[inline(never)]
     fn look_for_others(&self) {
-        self.counters.direct_starts.add(u64::from(FORKS_PER_LOOK));
-        self.forks_to_look.store(FORKS_PER_LOOK, Ordering::Relaxed);
+        self.count_forks();
+        self.forks_to_look.set(FORKS_PER_LOOK);
+        self.forks_counted.set(FORKS_PER_LOOK);
         if self.nest.is_none() {
             let is_turn_of_outside = self.is_turn_of_outside();
             if is_turn_of_outside || !self.yielded.is_empty() {
@@ -197,6 +203,9 @@ impl Worker {
         debug_assert!(arrival == Arrival::Earlier || step == Step::SUSPENDED);
         if arrival == Arrival::Earlier {
             self.hold(Some(batch));
+            if let Some(next) = step.next() {
+                self.set_current(next);
+            }
             // SAFETY: the parent is the running fiber.
             unsafe { parent.suspend(step) };
         }

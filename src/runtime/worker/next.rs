@@ -58,11 +58,13 @@ impl Worker {
                     next.idle().set(fiber.idle().get());
                     fiber = next;
                     self.counters.switches.add(1);
-                    self.set_current(fiber);
+                    debug_assert_eq!(self.current.get(), Some(fiber), "who hands its turn on says who runs");
                     // SAFETY: the fiber had yielded, and this is the loop.
                     step = unsafe { fiber.resume() };
                 }
                 self.current.set(None);
+                self.yielded.settle();
+                self.count_forks();
                 if step.ended().is_some() {
                     self.fibers.noted().set(Some(fiber));
                     self.ahead.set(self.ahead.get() - u32::from(fiber.is_ahead().take()));
@@ -128,7 +130,7 @@ impl Worker {
                     return Some(self.begin(job));
                 }
             } else {
-                if self.is_time_to_search() {
+                if self.is_time_to_search.take() {
                     if let Some(job) = self.search_once() {
                         return Some(self.begin(job));
                     }

@@ -4,12 +4,14 @@
 use super::Worker;
 use crate::batch::Header;
 use crate::control::{stop_if_due, stop_if_told};
-use crate::runtime::fiber::Step;
+use crate::runtime::fiber::{FiberRef, Step};
 use std::ptr::NonNull;
 use std::thread;
 
 /// Of so many calls of `yield_now`, one looks whether there is work from outside. It lies where others write.
-const YIELDS_PER_LOOK: u8 = 16;
+const YIELDS_PER_LOOK: u64 = 16;
+/// Of so many such looks, one sends the worker to other workers although fibers of its own have yielded.
+const LOOKS_PER_SEARCH: u8 = 128;
 
 impl Worker {
     /// See [`checkpoint`](crate::checkpoint).
@@ -41,7 +43,7 @@ impl Worker {
             // Ready, so that it goes on before new tasks start.
             self.push_ready(fiber);
             // SAFETY: the current fiber is the one that runs.
-            unsafe { fiber.suspend(yielded.map_or(Step::SUSPENDED, Step::handed)) };
+            unsafe { fiber.suspend(yielded.map_or(Step::SUSPENDED, |next| self.hand_turn_to(next))) };
             stop_if_told();
         }
     }
@@ -52,41 +54,69 @@ impl Worker {
         if thread::panicking() {
             return;
         }
-        if let Some(why) = self.current_fiber().record().stopped() {
-            why.unwind();
+        let fiber = self.current_fiber();
+        // The switches are counted anyway. A count of its own would be a store that the loads below seem to wait for.
+        let is_due = self.counters.switches.get().is_multiple_of(YIELDS_PER_LOOK);
+        // One branch for what seldom is.
+        let others = self.ready_word() | self.deque.bytes_in_use() | fiber.record().control_pointer().addr();
+        let next = if is_due || others != 0 { None } else { self.turn_of_yielded(fiber) };
+        if let Some(step) = next.or_else(|| self.find_turn(fiber, is_due)) {
+            // SAFETY: the current fiber is the one that runs.
+            unsafe { fiber.suspend(step) };
         }
-        self.give_turn();
     }
 
     /// Lets ready and yielded fibers and new tasks go first, whatever stops the task of the running fiber: what runs inline on
     /// that fiber may be a task that nothing stops.
-    #[inline(always)] // See `yield_now`.
     pub(crate) fn give_turn(&self) {
-        self.yields.set(self.yields.get().wrapping_add(1));
-        // The switch waits for this value, so it is asked for first.
         let fiber = self.current_fiber();
-        let is_clear = !self.is_time_to_search() && self.has_nothing_else();
-        let step = if is_clear {
-            // The loop need not find out again whose turn it is.
-            match self.yielded.rotate(fiber) {
-                Some(next) => Step::handed(next),
-                None => return,
-            }
-        } else if self.has_nothing_below() {
-            return;
-        } else {
-            self.yielded.push(fiber);
-            Step::SUSPENDED
-        };
-        // SAFETY: the current fiber is the one that runs.
-        unsafe { fiber.suspend(step) };
+        if let Some(step) = self.find_turn_of_any(fiber, false) {
+            // SAFETY: the current fiber is the one that runs.
+            unsafe { fiber.suspend(step) };
+        }
     }
 
-    /// Whether there is neither a ready fiber, nor a task of this worker's own, nor one from outside or handed over, for which not every call looks.
+    /// Stops the running task if it is to stop. Returns by which step `fiber`, which runs it, lets others go first, if there are any.
+    #[inline(never)]
+    fn find_turn(&self, fiber: FiberRef, is_due: bool) -> Option<Step> {
+        if let Some(why) = fiber.record().stopped() {
+            why.unwind();
+        }
+        self.find_turn_of_any(fiber, is_due)
+    }
+
+    /// As [`find_turn`](Self::find_turn), whatever stops the running task.
+    fn find_turn_of_any(&self, fiber: FiberRef, is_due: bool) -> Option<Step> {
+        self.yields.set(self.yields.get().wrapping_add(1));
+        let looks = is_due || u64::from(self.yields.get()).is_multiple_of(YIELDS_PER_LOOK);
+        if looks {
+            self.looks.set(self.looks.get().wrapping_add(1));
+            self.is_time_to_search.set(self.looks.get().is_multiple_of(LOOKS_PER_SEARCH));
+        }
+        let is_clear = !self.has_ready() && self.deque.is_empty() && !(looks && self.is_anything_brought());
+        if is_clear && !self.is_time_to_search.get() {
+            self.turn_of_yielded(fiber)
+        } else if self.has_nothing_below() {
+            None
+        } else {
+            self.yielded.push(fiber);
+            Some(Step::SUSPENDED)
+        }
+    }
+
+    /// The step by which `fiber`, which runs, lets one go first that has yielded, if there is any: the loop need not find out again
+    /// whose turn it is.
     #[inline]
-    fn has_nothing_else(&self) -> bool {
-        let is_time_to_look = self.yields.get().is_multiple_of(YIELDS_PER_LOOK);
-        !self.has_ready() && self.deque.is_empty() && !(is_time_to_look && self.is_anything_brought())
+    fn turn_of_yielded(&self, fiber: FiberRef) -> Option<Step> {
+        self.yielded.rotate(fiber).map(|next| self.hand_turn_to(next))
+    }
+
+    /// The step by which the running fiber, which has yielded, hands its turn to `next`.
+    #[inline]
+    fn hand_turn_to(&self, next: FiberRef) -> Step {
+        // Here and not in the loop, which has to find its registers first: if `next` yields in turn, it asks for it at once.
+        self.set_current(next);
+        Step::handed(next)
     }
 
     /// Claims the newest task if it is of that batch, and no fiber is ready, which would go first, or has yielded, which would
@@ -96,10 +126,10 @@ impl Worker {
         if self.has_others() { None } else { self.deque.pop_of(batch) }
     }
 
-    /// Whether to look at other workers although fibers of this one have yielded, and would be resumed.
+    /// As [`claim_next_of`](Self::claim_next_of), for the last task of a batch of which this worker has claimed all before it.
     #[inline]
-    pub(super) fn is_time_to_search(&self) -> bool {
-        self.yields.get() == 0
+    pub(crate) fn claim_last_of(&self, batch: NonNull<Header>) -> bool {
+        !self.has_others() && self.deque.pop_last_of(batch)
     }
 
     /// Whether there are fibers that may go on instead of the running one.

@@ -56,26 +56,27 @@ impl YieldRing {
         Some(first)
     }
 
-    /// Takes the first fiber, for it to run next, and puts `fiber` last, which has run, unless there is none to take.
+    /// Zero if `fiber` is the guest: a word, so that one branch can look at this and at more.
     #[inline]
-    pub(super) fn rotate(&self, fiber: FiberRef) -> Option<FiberRef> {
-        if self.guest.get() == Some(fiber) {
-            self.last.set(Some(fiber));
-        } else {
-            self.rotate_stranger(fiber)?;
-        }
+    pub(super) fn distance_of_guest(&self, fiber: FiberRef) -> usize {
+        self.guest.get().map_or(0, FiberRef::address) ^ fiber.address()
+    }
+
+    /// Takes the first fiber, for it to run next, and puts `fiber`, which is the guest and has run, last. There always is one.
+    #[inline]
+    pub(super) fn advance(&self, fiber: FiberRef) -> Option<FiberRef> {
         let first = fiber.after().get();
+        self.last.set(Some(fiber));
         self.guest.set(first);
         first
     }
 
-    /// Puts `fiber`, which is not the guest, last, unless there is no fiber to be the next guest.
-    #[inline(never)]
-    fn rotate_stranger(&self, fiber: FiberRef) -> Option<()> {
+    /// Takes the first fiber, for it to run next, and puts `fiber` last, which has run, unless there is none to take.
+    pub(super) fn rotate(&self, fiber: FiberRef) -> Option<FiberRef> {
         self.settle();
         self.last.get()?;
         self.insert(fiber);
-        Some(())
+        self.advance(fiber)
     }
 
     /// Takes the guest out of the ring, if there is one: it is about to do something else, or has.

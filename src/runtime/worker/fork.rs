@@ -46,8 +46,7 @@ impl Worker {
         if self.forks_to_look.get() == 0 {
             self.look_for_others();
         }
-        // SAFETY: the caller runs on a fiber of this worker.
-        let parent = unsafe { self.current.get().unwrap_unchecked() };
+        let parent = self.current_fiber();
         let control = parent.record().control_pointer();
         // One branch for two things that seldom are.
         if self.ready_word() | control.addr() != 0 && self.is_held_up(parent) {
@@ -86,6 +85,7 @@ impl Worker {
     }
 
     /// Whether a ready fiber goes first, or the running task, which is the parent's, is to stop.
+    #[cold]
     #[inline(never)]
     fn is_held_up(&self, parent: FiberRef) -> bool {
         self.has_ready() || parent.record().stopped().is_some()

@@ -58,9 +58,17 @@ impl Worker {
         // The switches are counted anyway. A count of its own would be a store that the loads below seem to wait for.
         let is_due = self.counters.switches.get().is_multiple_of(YIELDS_PER_LOOK);
         // One branch for what seldom is.
-        let others = self.ready_word() | self.deque.bytes_in_use() | fiber.record().control_pointer().addr();
-        let next = if is_due || others != 0 { None } else { self.turn_of_yielded(fiber) };
-        if let Some(step) = next.or_else(|| self.find_turn(fiber, is_due)) {
+        let others = self.ready_word()
+            | self.deque.bytes_in_use()
+            | fiber.record().control_pointer().addr()
+            | self.yielded.distance_of_guest(fiber);
+        let step = if is_due || others != 0 {
+            self.find_turn(fiber, is_due)
+        } else {
+            // SAFETY: the guest has a fiber after it.
+            Some(self.hand_turn_to(unsafe { self.yielded.advance(fiber).unwrap_unchecked() }))
+        };
+        if let Some(step) = step {
             // SAFETY: the current fiber is the one that runs.
             unsafe { fiber.suspend(step) };
         }
@@ -77,6 +85,7 @@ impl Worker {
     }
 
     /// Stops the running task if it is to stop. Returns by which step `fiber`, which runs it, lets others go first, if there are any.
+    #[cold]
     #[inline(never)]
     fn find_turn(&self, fiber: FiberRef, is_due: bool) -> Option<Step> {
         if let Some(why) = fiber.record().stopped() {
@@ -95,20 +104,14 @@ impl Worker {
         }
         let is_clear = !self.has_ready() && self.deque.is_empty() && !(looks && self.is_anything_brought());
         if is_clear && !self.is_time_to_search.get() {
-            self.turn_of_yielded(fiber)
+            // The loop need not find out again whose turn it is.
+            self.yielded.rotate(fiber).map(|next| self.hand_turn_to(next))
         } else if self.has_nothing_below() {
             None
         } else {
             self.yielded.push(fiber);
             Some(Step::SUSPENDED)
         }
-    }
-
-    /// The step by which `fiber`, which runs, lets one go first that has yielded, if there is any: the loop need not find out again
-    /// whose turn it is.
-    #[inline]
-    fn turn_of_yielded(&self, fiber: FiberRef) -> Option<Step> {
-        self.yielded.rotate(fiber).map(|next| self.hand_turn_to(next))
     }
 
     /// The step by which the running fiber, which has yielded, hands its turn to `next`.

@@ -30,7 +30,7 @@ pub(super) struct Counters {
     pub(super) tasks: Counter,
     /// Fibers that the loop switched to.
     pub(super) switches: Counter,
-    /// Fibers that a fork switched to, up to the latest look.
+    /// Fibers that a fork switched to, up to the latest look, or the latest return to the loop.
     pub(super) direct_starts: Counter,
     /// Fibers that were put into the queue of ready fibers.
     pub(super) readied: Counter,

@@ -261,15 +261,15 @@ impl<B> Deque<B> {
         }
     }
 
-    /// Takes the newest task if it is one of `batch`.
+    /// Takes the newest task if it is one of `batch`. Gives the batch as it was pushed, since that is what may be run.
     ///
     /// An answer `None` is final: where thieves have all tasks of the newest job, they have those of all jobs.
-    pub(crate) fn pop_within(&self, batch: NonNull<B>) -> Option<usize> {
+    pub(crate) fn pop_within(&self, batch: NonNull<B>) -> Option<(NonNull<B>, usize)> {
         // SAFETY: see `newest`.
         if unsafe { self.newest.get().as_ref() }.batch.load(Ordering::Relaxed) != batch.as_ptr() {
             return None;
         }
-        self.pop().map(|(_, idx)| idx)
+        self.pop()
     }
 
     /// Takes the newest task if it is one of `batch`, unless a thief seems to have it: then [`pop`](Self::pop) decides.
@@ -589,8 +589,8 @@ mod tests {
         assert_eq!(look(known, 1), Look::Taken(job(1, 4..5)));
         assert_eq!(seen, [1, 1, 1]);
         assert_eq!(deque.pop_within(batch(1)), None);
-        assert_eq!(deque.pop_within(batch(2)), Some(0));
-        assert_eq!(deque.pop_within(batch(1)), Some(3));
+        assert_eq!(deque.pop_within(batch(2)), Some((batch(2), 0)));
+        assert_eq!(deque.pop_within(batch(1)), Some((batch(1), 3)));
         assert_eq!(deque.pop_within(batch(1)), None);
         assert_eq!(stealer.steal_if(Oldest::default(), |_| true), Look::Nothing);
     }
@@ -617,6 +617,20 @@ mod tests {
         assert_eq!(deque.pop_of(batch(2)), Some(0));
         assert_eq!(deque.pop_of(batch(2)), None);
         assert_eq!(deque.pop_of(batch(1)), Some(0));
+    }
+
+    #[test]
+    fn the_last_task_of_a_batch_is_taken_by_name() {
+        let deque = Deque::new();
+        deque.push(job(1, 0..2));
+        deque.push(job(2, 1..2));
+        assert!(!deque.pop_last_of(batch(1)));
+        assert!(deque.pop_last_of(batch(2)));
+        assert_eq!(deque.pop(), Some((batch(1), 0)));
+        assert_eq!(deque.stealer().steal(), Steal::Success(job(1, 1..2)));
+        assert!(!deque.pop_last_of(batch(1)), "a thief has it");
+        assert_eq!(deque.pop(), None);
+        assert!(deque.is_empty());
     }
 
     #[test]
@@ -731,7 +745,14 @@ mod models {
             deque.push(second.clone());
             let given = if owner == Owner::Gives { deque.give() } else { None };
             // As a worker does: by name while that gives any, and then whatever there is.
-            let popped: Vec<_> = std::iter::from_fn(|| deque.pop_of(second.batch)).map(|idx| (2, idx)).collect();
+            let next_of_second = || {
+                if batches[1] == 1 {
+                    deque.pop_last_of(second.batch).then_some(0)
+                } else {
+                    deque.pop_of(second.batch)
+                }
+            };
+            let popped: Vec<_> = std::iter::from_fn(next_of_second).map(|idx| (2, idx)).collect();
             pop(usize::MAX);
             taken.extend(popped);
             taken.extend(given.into_iter().flat_map(|job| job.tasks.map(move |idx| (job.batch.addr().get(), idx))));
@@ -776,7 +797,7 @@ mod models {
             let mut taken: Vec<_> = deque.pop().map(|(batch, idx)| (batch.addr().get(), idx)).into_iter().collect();
             deque.push(job(2, 0..1));
             let second = NonNull::without_provenance(std::num::NonZero::new(2).unwrap());
-            taken.extend(deque.pop_within(second).map(|idx| (2, idx)));
+            taken.extend(deque.pop_within(second).map(|(_, idx)| (2, idx)));
             taken.extend(std::iter::from_fn(|| deque.pop()).map(|(batch, idx)| (batch.addr().get(), idx)));
             taken.extend(looking.join().unwrap());
             taken.extend(thief.map(|thief| thief.join().unwrap()).unwrap_or_default());

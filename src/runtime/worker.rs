@@ -62,6 +62,8 @@ pub(crate) struct Worker {
     forks_to_look: Cell<u32>,
     /// What that was when the forks were last counted.
     forks_counted: Cell<u32>,
+    /// Forks that resumed no child, and that are not taken into account yet.
+    forks_without_child: Cell<u32>,
     /// At how many such looks work from outside has waited since it last had its turn.
     looks_for_outside: Cell<u32>,
     /// Live tasks from outside that were started ahead of what this worker had begun.
@@ -111,6 +113,7 @@ impl Worker {
             tended: Cell::new(0),
             forks_to_look: Cell::new(fork::FORKS_PER_LOOK),
             forks_counted: Cell::new(fork::FORKS_PER_LOOK),
+            forks_without_child: Cell::new(0),
             looks_for_outside: Cell::new(0),
             ahead: Cell::new(0),
             counters: Counters::default(),

@@ -73,8 +73,8 @@ impl YieldRing {
 
     /// Takes the first fiber, for it to run next, and puts `fiber` last, which has run, unless there is none to take.
     pub(super) fn rotate(&self, fiber: FiberRef) -> Option<FiberRef> {
-        self.settle();
         self.last.get()?;
+        self.settle();
         self.insert(fiber);
         self.advance(fiber)
     }

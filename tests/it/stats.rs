@@ -97,6 +97,28 @@ fn steals_parks_and_resumes_are_counted() {
 }
 
 #[test]
+fn a_fork_that_leaves_its_tasks_to_the_loop_counts_no_switch_of_its_own() {
+    within_deadline(|| {
+        const ROUNDS: u64 = 1500;
+        let executor = fibers(1);
+        let before = at_rest(&executor).workers[0].switches;
+        for _ in 0..ROUNDS {
+            let event = Event::new();
+            let sets = || {
+                event.set();
+                // The other is ready by now and goes first.
+                yield_taskwrap(|| ());
+            };
+            executor.run(|| yield_join(|| event.wait(), sets));
+        }
+        let switches = at_rest(&executor).workers[0].switches - before;
+        // By the loop: to the root, to the one that sets, to the one that waits, to the task of the former, back to it, and to the root;
+        // by the fork: to the one that waits.
+        assert!((ROUNDS * 7..ROUNDS * 7 + 5).contains(&switches), "{switches}");
+    });
+}
+
+#[test]
 fn every_fork_is_a_switch() {
     within_deadline(|| {
         let executor = fibers(1);

@@ -4,6 +4,7 @@ use crate::backends::{WORKERS, fibers, on_every_backend};
 use crate::deadline::{Flag, within_deadline};
 use std::future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 use yieldtasks::{
@@ -75,6 +76,48 @@ fn a_task_that_yielded_gets_in_between_the_maps_of_a_loop() {
             };
             fibers(workers).run(|| yield_join(answer, ask));
         }
+    });
+}
+
+#[test]
+fn fibers_that_yield_take_turns_whatever_else_they_do() {
+    const TASKS: usize = 7;
+    const TURNS: usize = 400;
+    within_deadline(|| {
+        let rounds: Vec<_> = (0..TASKS).map(|_| AtomicUsize::new(0)).collect();
+        let behind = AtomicUsize::new(0);
+        let events: Vec<_> = (0..TASKS).map(|_| sync::Event::new()).collect();
+        let step = |task: usize| {
+            let round = rounds[task].fetch_add(1, Ordering::Relaxed) + 1;
+            // Those that have ended are no longer behind.
+            let of_others = || rounds.iter().map(|round| round.load(Ordering::Relaxed)).filter(|&round| round < TURNS);
+            behind.fetch_max(of_others().map(|other| round.abs_diff(other)).max().unwrap_or(0), Ordering::Relaxed);
+        };
+        fibers(1).map(
+            |task| {
+                for turn in 0..TURNS {
+                    // Each of them now and then, at turns of its own: a child that yields below a parent that has yielded, a wait that
+                    // another ends, and a look.
+                    match (turn + 3 * task) % 11 {
+                        0 => _ = yield_join(yield_now, yield_now),
+                        5 => _ = yield_taskmap(|_| yield_now(), 0..3),
+                        7 => checkpoint(),
+                        _ => {}
+                    }
+                    if turn == 100 + task {
+                        events[task].set();
+                        events[(task + 1) % TASKS].wait();
+                    }
+                    step(task);
+                    yield_now();
+                }
+            },
+            0..TASKS,
+        );
+        assert!(rounds.iter().all(|round| round.load(Ordering::Relaxed) == TURNS));
+        // Without turns, one task would end before the next has begun.
+        let behind = behind.into_inner();
+        assert!(behind < 60, "a task was {behind} turns behind another");
     });
 }
 

@@ -54,6 +54,7 @@ impl Worker {
             return unsafe { self.fork_without_child(batch) };
         }
         let Some(child) = parent.idle().get().or_else(|| self.fibers.supply(self)) else {
+            self.forks_without_child.set(self.forks_without_child.get() + 1);
             // SAFETY: as the caller says.
             return unsafe { run_inline(batch) };
         };
@@ -91,10 +92,14 @@ impl Worker {
         self.has_ready() || parent.record().stopped().is_some()
     }
 
-    /// Counts the forks since the latest look or count.
+    /// Counts the forks since the latest look or count that have resumed a child.
     pub(super) fn count_forks(&self) {
-        self.counters.direct_starts.add(u64::from(self.forks_counted.get() - self.forks_to_look.get()));
+        let forks = self.forks_counted.get() - self.forks_to_look.get();
+        let direct_starts = forks.saturating_sub(self.forks_without_child.get());
+        // The latest fork may have been counted by its look, before it was known to start nothing.
+        self.forks_without_child.set(self.forks_without_child.get() - (forks - direct_starts));
         self.forks_counted.set(self.forks_to_look.get());
+        self.counters.direct_starts.add(u64::from(direct_starts));
     }
 
     /// Lets work from outside, or a fiber that has yielded, have a turn: a task that forks in a loop would keep them waiting for
@@ -141,6 +146,7 @@ impl Worker {
     #[cold]
     #[inline(never)]
     unsafe fn fork_without_child(&self, batch: NonNull<Header>) {
+        self.forks_without_child.set(self.forks_without_child.get() + 1);
         let parent = self.current_fiber();
         if let Some(why) = parent.record().stopped() {
             why.unwind();

@@ -165,7 +165,7 @@ impl Worker {
                 }
             };
             if let Hold::Children(Some(batch)) = holder.hold()
-                && let Some(idx) = self.deque.pop_within(batch)
+                && let Some((batch, idx)) = self.deque.pop_within(batch)
             {
                 return Some(Next::Start(batch, idx));
             }

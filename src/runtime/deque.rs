@@ -746,11 +746,7 @@ mod models {
             let given = if owner == Owner::Gives { deque.give() } else { None };
             // As a worker does: by name while that gives any, and then whatever there is.
             let next_of_second = || {
-                if batches[1] == 1 {
-                    deque.pop_last_of(second.batch).then_some(0)
-                } else {
-                    deque.pop_of(second.batch)
-                }
+                if batches[1] == 1 { deque.pop_last_of(second.batch).then_some(0) } else { deque.pop_of(second.batch) }
             };
             let popped: Vec<_> = std::iter::from_fn(next_of_second).map(|idx| (2, idx)).collect();
             pop(usize::MAX);

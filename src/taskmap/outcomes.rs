@@ -2,7 +2,7 @@
 
 use super::policy::{Place, Policy, map_at};
 use super::{Here, TaskMap};
-use crate::batch::Payload;
+use crate::batch::{Payload, drop_quietly};
 use crate::control::{Cancelled, Control, Limits, Stopped, stop_if_told};
 use crate::current;
 use crate::error::TaskError;
@@ -13,9 +13,25 @@ use parking_lot::Mutex;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+/// The payload of a panic that need not be the one that is reported. If it is not, it is dropped quietly: a destructor that panics
+/// would come out of a map that has a failure to report, and two of them would abort the process.
+pub(super) struct Unreported(Option<Payload>);
+
+impl Unreported {
+    fn report(mut self) -> Payload {
+        self.0.take().unwrap_or_else(|| unreachable!("a payload is reported once"))
+    }
+}
+
+impl Drop for Unreported {
+    fn drop(&mut self) {
+        drop_quietly(self.0.take());
+    }
+}
+
 /// How a task ended without a result.
 pub(super) enum Failure {
-    Panicked(Payload, TaskPath),
+    Panicked(Unreported, TaskPath),
     Stopped(Stopped),
     /// The executor dropped it.
     Dropped,
@@ -36,7 +52,7 @@ impl Failure {
     /// As an error of the task `idx`.
     pub(super) fn into_error<F>(self, policy: &Policy, idx: usize) -> TaskError {
         match self {
-            Self::Panicked(payload, path) => TaskError::unwound(payload, path),
+            Self::Panicked(payload, path) => TaskError::unwound(payload.report(), path),
             Self::Stopped(why) => TaskError::stopped(why, policy.path_of::<F>(idx)),
             Self::Dropped => TaskError::shut_down(policy.path_of::<F>(idx)),
         }
@@ -55,7 +71,7 @@ pub(super) fn attempt<R>(control: &Control, label: &Label, idx: usize, f: impl F
             Some(why) if payload.is::<Cancelled>() => Err(Failure::Stopped(why)),
             _ => {
                 let path = record.path_of(&payload);
-                Err(Failure::Panicked(payload, path))
+                Err(Failure::Panicked(Unreported(Some(payload)), path))
             }
         })
     })

@@ -5,11 +5,12 @@ use crate::backends::{on_every_backend, on_fibers};
 use crate::deadline::{Flag, within_deadline};
 use crate::panicking::{Expected, caught, expected, expected_panic, number_of};
 use std::panic;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Barrier, Mutex};
 use std::thread;
 use yieldtasks::{
-    ErrorKind, ExecutorExt, checkpoint, taskmap, try_yield_taskmap, yield_now, yield_taskmap, yield_taskwrap,
+    ErrorKind, ExecutorExt, ThreadPerTaskExecutor, checkpoint, taskmap, try_yield_taskmap, yield_now, yield_taskmap,
+    yield_taskwrap,
 };
 
 #[test]
@@ -269,26 +270,44 @@ fn an_error_of_a_nested_call_stops_that_call_alone() {
     });
 }
 
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        panic::panic_any(Expected(1));
+    }
+}
+
 #[test]
 fn payloads_whose_destructors_panic_do_no_harm() {
-    struct Bomb;
-
-    impl Drop for Bomb {
-        fn drop(&mut self) {
-            panic::panic_any(Expected(1));
-        }
-    }
-
     within_deadline(|| {
         on_every_backend(|executor| {
             let all_panic = |_: usize| -> usize { panic::resume_unwind(Box::new(Bomb)) };
-            let error = caught(|| executor.taskmap(all_panic, 0..4).try_run().unwrap_err());
-            if let Ok(error) = error {
-                let bomb = error.into_panic().unwrap();
-                assert_eq!(expected_panic(|| drop(bomb)), 1);
-            }
+            let error = executor.taskmap(all_panic, 0..4).try_run().unwrap_err();
+            let bomb = error.into_panic().unwrap();
+            assert_eq!(expected_panic(|| drop(bomb)), 1);
             assert_eq!(executor.map(|x| x + 1, 0..3), [1, 2, 3]);
         });
+    });
+}
+
+#[test]
+fn several_payloads_whose_destructors_panic_do_no_harm() {
+    within_deadline(|| {
+        let executor = ThreadPerTaskExecutor::new();
+        // All panic, since none is cancelled before the others have started.
+        let all_panic = |barrier: &Barrier| {
+            barrier.wait();
+            panic::resume_unwind(Box::new(Bomb))
+        };
+        let barrier = Barrier::new(4);
+        let error = executor.taskmap(|_| -> usize { all_panic(&barrier) }, 0..4).try_run().unwrap_err();
+        assert_eq!(expected_panic(|| drop(error.into_panic())), 1);
+        let raced = caught(|| executor.taskmap(|_| -> usize { all_panic(&barrier) }, 0..4).race(|_| true));
+        assert_eq!(expected_panic(|| drop(raced)), 1);
+        let tried =
+            caught(|| executor.run(|| try_yield_taskmap(|_| -> Result<usize, ()> { Ok(all_panic(&barrier)) }, 0..4)));
+        assert_eq!(expected_panic(|| drop(tried)), 1);
     });
 }
 

@@ -6,7 +6,7 @@ use super::root::RootBatch;
 use super::shared::Shared;
 use super::worker::Worker;
 use crate::batch::Batch;
-use crate::current::{self, Context};
+use crate::current;
 use crate::handle::DetachedTask;
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -49,27 +49,24 @@ impl Drop for RuntimeFeed {
     }
 }
 
+/// The worker that runs the caller, if that is a task of the executor `owner` on a fiber of its own.
+fn home_of<'a>(owner: usize) -> Option<&'a Worker> {
+    // SAFETY: a worker outlives its fibers, and the caller runs on one of them.
+    let worker = current::home().map(|worker| unsafe { worker.as_ref() });
+    worker.filter(|worker| worker.owner() == owner)
+}
+
 /// A feed of the runtime whose executor is `owner`, if the caller is a task of it.
 pub(crate) fn open_at_home(owner: usize) -> Option<RuntimeFeed> {
-    match current::context() {
-        // SAFETY: a worker outlives its fibers, and the caller runs on one of them.
-        Some(Context::Fibers(worker)) => Some(unsafe { worker.as_ref() }).filter(|worker| worker.owner() == owner),
-        _ => None,
-    }
-    .map(Worker::open)
+    home_of(owner).map(Worker::open)
 }
 
 /// Runs a batch as a fork if the caller is a task of the executor `owner`. Returns whether it is.
 #[must_use]
 pub(crate) fn run_at_home(owner: usize, batch: &Batch<'_>) -> bool {
-    let Some(Context::Fibers(worker)) = current::context() else {
+    let Some(worker) = home_of(owner) else {
         return false;
     };
-    // SAFETY: a worker outlives its fibers, and the caller runs on one of them.
-    let worker = unsafe { worker.as_ref() };
-    if worker.owner() != owner {
-        return false;
-    }
     let header = batch.claim_all();
     // SAFETY: the batch is live until `run_batch` returns, and claiming all of it leaves nobody else to know it.
     unsafe { worker.fork::<0>(header) };

@@ -28,7 +28,7 @@ use super::wait::Wait;
 use super::worker::Hold;
 use super::{Shared, Worker};
 use crate::batch::Header;
-use crate::primitives::{AtomicPtr, Ordering};
+use crate::primitives::AtomicPtr;
 use crate::record::Record;
 use crate::spans::{self, Spans};
 pub(crate) use input::Input;
@@ -75,9 +75,9 @@ pub(crate) struct Fiber {
     ahead: Cell<bool>,
     /// The spans that the task is in.
     spans: Spans,
-    /// Links the fiber into the inbox or queue that holds it.
+    /// Links the fiber into the inbox.
     link: AtomicPtr<Fiber>,
-    /// Links the fiber into the ring of those that have yielded. Used by the home worker's thread alone.
+    /// Links the fiber into the worker's queue that it is in, or behind its last fiber. Used by the home worker's thread alone.
     after: Cell<Option<FiberRef>>,
     home: NonNull<Worker>,
     home_index: usize,
@@ -85,7 +85,7 @@ pub(crate) struct Fiber {
     space: StackSpace,
 }
 
-// SAFETY: `link` returns the one field; a fiber is in one list at a time.
+// SAFETY: `link` returns the one field, which only inboxes use; a fiber is in one at a time.
 unsafe impl Linked for Fiber {
     fn link(&self) -> &AtomicPtr<Self> {
         &self.link
@@ -355,19 +355,7 @@ impl FiberRef {
         self.0.addr().get()
     }
 
-    /// The next fiber in the queue that this one is in.
-    #[inline]
-    pub(super) fn next(self) -> Option<Self> {
-        // ORDERING: Relaxed here and in `set_next`. The lists that use it belong to the home worker's thread.
-        NonNull::new(self.get().link.load(Ordering::Relaxed)).map(Self)
-    }
-
-    #[inline]
-    pub(super) fn set_next(self, next: Option<Self>) {
-        self.get().link.store(next.map_or(ptr::null_mut(), |next| next.0.as_ptr()), Ordering::Relaxed);
-    }
-
-    /// The fiber after this one in the ring of those that have yielded.
+    /// The fiber after this one in the worker's queue that this one is in.
     #[inline]
     pub(super) fn after<'a>(self) -> &'a Cell<Option<Self>> {
         // SAFETY: a reference to a fiber is held only while the fiber is not retired.

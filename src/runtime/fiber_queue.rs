@@ -1,9 +1,9 @@
-//! A worker's own queues of fibers.
+//! Queues of fibers of one worker.
 
 use super::fiber::FiberRef;
 use std::cell::Cell;
 
-/// A queue of fibers of one worker, first in, first out.
+/// A queue of fibers of one worker, first in, first out. A fiber is in one of them at a time.
 ///
 /// The fibers form a ring: the last one is linked to the first.
 #[derive(Debug)]
@@ -29,22 +29,33 @@ impl FiberQueue {
 
     pub(super) fn push(&self, fiber: FiberRef) {
         match self.last.replace(Some(fiber)) {
-            Some(last) => {
-                fiber.set_next(last.next());
-                last.set_next(Some(fiber));
-            }
-            None => fiber.set_next(Some(fiber)),
+            Some(last) => fiber.after().set(last.after().replace(Some(fiber))),
+            None => fiber.after().set(Some(fiber)),
         }
     }
 
     pub(super) fn pop(&self) -> Option<FiberRef> {
         let last = self.last.get()?;
-        let first = last.next()?;
+        let first = last.after().get()?;
         if first == last {
             self.last.set(None);
         } else {
-            last.set_next(first.next());
+            last.after().set(first.after().get());
         }
         Some(first)
+    }
+
+    /// Makes `fiber` the last, which is that already or linked behind it.
+    #[inline]
+    pub(super) fn take_in(&self, fiber: FiberRef) {
+        self.last.set(Some(fiber));
+    }
+
+    /// Unlinks `fiber`, which is linked behind the last and not in the queue.
+    #[inline]
+    pub(super) fn unlink(&self, fiber: FiberRef) {
+        if let Some(last) = self.last.get() {
+            last.after().set(fiber.after().get());
+        }
     }
 }

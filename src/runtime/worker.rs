@@ -237,6 +237,8 @@ impl Worker {
     /// Notes that a fiber of this worker may go on. Called on the worker's thread.
     pub(super) fn push_ready(&self, fiber: FiberRef) {
         self.counters.readied.add(1);
+        // If it is the guest there, it is linked no longer.
+        self.yielded.settle();
         self.ready.push(fiber);
     }
 
